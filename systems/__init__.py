@@ -1,0 +1,34 @@
+"""Dynamical systems as data: a catalog of equations and the trajectories that they make.
+
+>>> import systems
+>>> lorenz = systems.load("Lorenz")
+>>> lorenz.trajectory(1000).states.shape
+(1, 1000, 3)
+"""
+
+from systems.catalog import (
+    CatalogError,
+    System,
+    UnknownSystemError,
+    load,
+    load_file,
+    names,
+)
+from systems.expr import EquationError
+from systems.generate import Dataset, Trajectory, make_dataset, simulate
+from systems.integrate_numba import IntegrationError
+
+__all__ = [
+    "CatalogError",
+    "Dataset",
+    "EquationError",
+    "IntegrationError",
+    "System",
+    "Trajectory",
+    "UnknownSystemError",
+    "load",
+    "load_file",
+    "make_dataset",
+    "names",
+    "simulate",
+]
