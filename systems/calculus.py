@@ -83,12 +83,7 @@ def jacobian(system: "System", backend: "Backend" = "numpy") -> "Field":
         from systems.integrate_numba import compiled_jacobian
 
         return compiled_jacobian(system)
-    xp: Any
-    if backend == "jax":
-        import jax.numpy as xp
-    else:
-        xp = np
-    table = jax_table() if backend == "jax" else numpy_table()
+    xp, table = _library(backend)
 
     def field(states: Any, time: Any = 0.0, delayed: Any = None) -> Any:
         states = xp.asarray(states)
@@ -107,6 +102,14 @@ def jacobian(system: "System", backend: "Backend" = "numpy") -> "Field":
         return xp.stack([xp.stack(row, axis=-1) for row in stacked], axis=-2)
 
     return field
+
+
+def _library(backend: "Backend") -> tuple[Any, Table]:
+    if backend == "numpy":
+        return np, numpy_table()
+    import jax.numpy as jnp
+
+    return jnp, jax_table()
 
 
 def latex(system: "System") -> str:
@@ -196,12 +199,12 @@ def _functions() -> dict[str, Any]:
     (sympy writes xⁿ·n/x for a symbolic n)."""
     import sympy
 
-    class exprel(sympy.Function):  # noqa: N801  (sympy prints the class name)
+    class exprel(sympy.Function):
         def fdiff(self, argindex: int = 1) -> Any:
             # (eˣ - exprel x)/x: the quotient is 0/0 in the single point x = 0
             return (sympy.exp(self.args[0]) - self) / self.args[0]
 
-    class power(sympy.Function):  # noqa: N801
+    class power(sympy.Function):
         is_real = True
 
         def fdiff(self, argindex: int = 1) -> Any:

@@ -1,7 +1,7 @@
 """JSON → System: the catalog's entries, their editions, and the rules that an entry must keep.
 
-Reading the built-in catalog checks what is needed to compute; `check_system` holds every rule, for the
-tests and for a stranger's file. Nothing in a catalog is executed.
+Reading the built-in catalog checks what is needed to compute; `check_system` holds every rule, for
+the tests and for a stranger's file. Nothing in a catalog is executed.
 """
 
 import dataclasses
@@ -101,13 +101,21 @@ class System:
         return 1.0 / self.lyapunov_spectrum[0] if "chaotic" in self.tags else math.inf
 
     @cached_property
-    def hash(self) -> str:
-        """Hex digest of all in this entry that determines its trajectories."""
+    def equations_hash(self) -> str:
+        """Hex digest of the vector field: what a measured exponent belongs to."""
         facts = {
             "states": self.states,
             "equations": [self.equations[state] for state in self.states],
             "lets": list(self.lets.items()),
             "parameters": sorted((name, float(value)) for name, value in self.parameters.items()),
+        }
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    @cached_property
+    def hash(self) -> str:
+        """Hex digest of all in this entry that determines its trajectories."""
+        facts = {
+            "equations": self.equations_hash,
             "observe": list(self.observe.items()),
             "initial": self.initial,
             "period": self.period,
@@ -121,7 +129,7 @@ class System:
             if name not in self.parameters:
                 raise CatalogError(
                     f"{self.name}: `{name}` is not a parameter."
-                    f"{_suggestion(name, self.parameters)} Parameters: {', '.join(self.parameters)}."
+                    f"{_suggestion(name, self.parameters)} There are {', '.join(self.parameters)}."
                 )
         changed = {**self.parameters, **{name: float(value) for name, value in parameters.items()}}
         return dataclasses.replace(
@@ -409,6 +417,27 @@ def check_system(system: System) -> None:
         raise CatalogError(f"{system.name}: parameters, initial values and period are finite.")
     if not system.period > 0:
         raise CatalogError(f"{system.name}: the period is positive; {system.period:g} arrived.")
+
+
+def write(systems: Mapping[str, Any], path: Path = CATALOG) -> None:
+    """Write a catalog with one line a list and short object, so that a change is a short diff."""
+    text = _text({"version": 1, "systems": systems}, 0) + "\n"
+    temporary = path.with_suffix(".json.new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _text(value: Any, indent: int) -> str:
+    if not isinstance(value, Mapping) or not value:
+        return json.dumps(value, ensure_ascii=False)
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(flat) + indent < 96 and not any(isinstance(v, str | Mapping) for v in value.values()):
+        return flat
+    lines = [
+        f"{' ' * (indent + 2)}{json.dumps(key, ensure_ascii=False)}: {_text(inner, indent + 2)}"
+        for key, inner in value.items()
+    ]
+    return "{\n" + ",\n".join(lines) + "\n" + " " * indent + "}"
 
 
 @cache

@@ -263,10 +263,7 @@ def drive(  # type: ignore[no-untyped-def]
                 counters[TINY] += 1
             elif abs(h) >= floor:
                 counters[TINY] = 0
-            if counters[TINY] > 50:
-                h_next = floor
-            else:
-                h_next = h * min(6.0, factor)
+            h_next = floor if counters[TINY] > 50 else h * min(6.0, factor)
         elif counters[REJECTED] == 1:
             h_next = h * min(1.0, factor)
         else:

@@ -1,13 +1,14 @@
 """Text of an equation → tree: a parser that reads arithmetic and nothing else.
 
-A catalog may come from a stranger, so text is never evaluated. Python's own grammar reads it (`ast.parse`), a whitelist
-copies what is arithmetic into three frozen node types, and everything else is an `EquationError`. Whatever is computed
-later is lowered from that checked tree.
+A catalog may come from a stranger, so text is never evaluated. Python's own grammar reads it
+(`ast.parse`), a whitelist copies what is arithmetic into three frozen node types, and everything
+else is an `EquationError`. Whatever is computed later is lowered from that checked tree.
 """
 
 import ast
 import difflib
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -76,21 +77,26 @@ _OPERATORS: dict[type[ast.operator], str] = {
 def parse(text: str, where: str = "equation") -> Expr:
     """The tree of `text`; `where` ("Lorenz.x") opens every error message.
 
-    Raises `EquationError` for anything but numbers, names, `+ - * / **`, unary signs, parentheses and calls from
-    `FUNCTIONS`, and for text, nesting, literals or powers beyond the bounds of this module.
+    Raises `EquationError` for anything but numbers, names, `+ - * / **`, unary signs, parentheses
+    and calls from `FUNCTIONS`, and for text, nesting, literals or powers beyond the bounds of this
+    module.
     """
     if not isinstance(text, str):
         raise EquationError(f"{where}: an equation is a text, but a {type(text).__name__} arrived.")
     if len(text) > MAX_LENGTH:
         raise EquationError(
-            f"{where}: at most {MAX_LENGTH} characters, but {len(text)} arrived. Split it into `let` lines."
+            f"{where}: at most {MAX_LENGTH} characters, but {len(text)} arrived. "
+            "Split it into `let` lines."
         )
     try:
-        body = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # `2if` and the like: no warning scrolls by
+            body = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, Warning, ValueError, RecursionError, MemoryError, OverflowError) as error:
         reason = getattr(error, "msg", None) or str(error) or type(error).__name__
         raise EquationError(
-            f"{where}: `{_shorten(text)}` is not an expression ({reason}). Write it as in `sigma*(y - x)`."
+            f"{where}: `{_shorten(text)}` is not an expression ({reason}). "
+            "Write it as in `sigma*(y - x)`."
         ) from None
     return _read(body, text.strip(), where, 0)
 

@@ -148,8 +148,8 @@ class _Run:
 
 
 def _breaking_points(delays: Sequence[float]) -> np.ndarray:
-    """Times, from the start, at which a derivative of order ≤ SMOOTHING_ORDER + 1 jumps: all sums of
-    at most that many delays."""
+    """Times, from the start, at which a derivative of order ≤ SMOOTHING_ORDER + 1 jumps: all sums
+    of at most that many delays."""
     points = {0.0}
     for _ in range(SMOOTHING_ORDER + 1 if delays else 0):
         points |= {round(point + delay, 12) for point in points for delay in delays}

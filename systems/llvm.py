@@ -127,7 +127,7 @@ _LIBM = ("tan", "sinh", "cosh", "tanh")
 
 
 def _table(body: _Body) -> Mapping[str, Callable[..., Any]]:
-    """The operations of `lower.evaluate`, each of which writes an instruction and names its value."""
+    """The operations of `lower.evaluate`; each writes an instruction and names its value."""
 
     def arithmetic(instruction: str, a: str, b: str) -> str:
         return body.value(instruction + " double {}, {}", a, b)

@@ -16,7 +16,7 @@ MAX_WHOLE_POWER = 16
 
 
 def evaluate(expr: Expr, env: Mapping[str, Any], table: Table) -> Any:
-    """The value of `expr`, where names stand for values in `env` and operations for those of `table`.
+    """The value of `expr`: names stand for values in `env`, operations for those of `table`.
 
     `delay(x, tau)` is looked up in `env` under `delayed_name(...)`: delayed states are inputs.
     """

@@ -1,7 +1,7 @@
 """Coefficients of Runge–Kutta methods, as data.
 
 DOP853: explicit, order 8, with error estimates of order 5 and 3 and dense output of order 7.
-Hairer, Nørsett and Wanner (1993), Solving Ordinary Differential Equations I, 2nd ed., II.5 and II.6.
+Hairer, Nørsett and Wanner (1993), Solving Ordinary Differential Equations I, 2nd ed., II.5-II.6.
 """
 
 import numpy as np

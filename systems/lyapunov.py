@@ -1,0 +1,195 @@
+"""Lyapunov spectra from the equations, with their uncertainty.
+
+An ODE is integrated together with tangent vectors (exact Jacobian, the same compiled driver), which
+are made orthonormal again and again (Benettin et al. 1980, Meccanica 15, 9; Shimada and Nagashima
+1979). Where the right-hand side jumps, the tangent dynamics miss the jumps, and two nearby
+trajectories are followed instead. A delay equation's tangent vector has a history of its own, whose
+growth gives the largest exponent (Farmer 1982, Physica D 4, 366).
+
+Exponents are natural logarithms per unit of system time. Their standard errors come from
+independent trajectories on the attractor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from systems import llvm
+from systems.catalog import System
+from systems.generate import trajectory
+from systems.integrate_numba import floor_of, integrate
+
+Method = Literal["tangent", "two trajectories", "delay tangent"]
+TOLERANCE = 1e-9  # of tangent dynamics: 1e-9 a step is far below the statistical error
+SEPARATION = 1e-7  # of two nearby trajectories, relative to the attractor's size
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Exponents (descending; only the largest, where the method gives no more), their standard
+    errors, and the length (system time) of each of `trajectories` runs they rest on."""
+
+    exponents: tuple[float, ...]
+    errors: tuple[float, ...]
+    method: Method
+    length: float
+    trajectories: int
+
+
+def lyapunov_spectrum(
+    system: System, *, periods: float = 1000.0, trajectories: int = 8, seed: int = 0
+) -> Spectrum:
+    """The spectrum of `system` from `trajectories` runs of `periods` periods each.
+
+    Raises `IntegrationError` where the system escapes.
+    """
+    length = periods * system.period
+    starts = trajectory(
+        system, 1, trajectories=trajectories, seed=seed, observe="states", cache=False
+    ).states[:, 0]
+    if system.delays:
+        method: Method = "delay tangent"
+        runs = [[_delay_exponent(system, state, length)] for state in starts]
+    elif system.discontinuous:
+        method = "two trajectories"
+        runs = [[_separation_exponent(system, state, length)] for state in starts]
+    else:
+        method = "tangent"
+        runs = [_tangent_exponents(system, state, length) for state in starts]
+    estimates = np.sort(np.array(runs), axis=1)[:, ::-1]
+    errors = estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
+    return Spectrum(
+        tuple(map(float, estimates.mean(axis=0))),
+        tuple(map(float, errors)),
+        method,
+        length,
+        len(estimates),
+    )
+
+
+def kaplan_yorke_dimension(exponents: Sequence[float]) -> float:
+    """j + Σ_{i≤j} λ_i / |λ_{j+1}| with the largest j whose sum is not negative; at most the number
+    of exponents (Kaplan and Yorke 1979)."""
+    total = 0.0
+    for j, exponent in enumerate(sorted(exponents, reverse=True)):
+        if total + exponent < 0:
+            return j + total / -exponent
+        total += exponent
+    return float(len(exponents))
+
+
+def _tangent_exponents(
+    system: System, state: Float[np.ndarray, "dim"], length: float
+) -> list[float]:
+    n = system.dimension
+    tangent = llvm.compile_tangent(system, n)
+    segment = system.period / 4
+    frame = np.eye(n)
+    growth = np.zeros(n)
+    warm_up = 0.1 * length  # the frame turns into the Lyapunov vectors
+    time = measured = 0.0
+    while measured < length:
+        joint = np.concatenate([state, frame.T.ravel()])
+        end = _advance(tangent, joint, time, segment, system)
+        frame, r = np.linalg.qr(end[n:].reshape(n, n).T)
+        stretch = np.abs(np.diag(r))
+        if stretch.min() < 1e-9 * stretch.max():  # too long a segment: columns become parallel
+            segment /= 2
+            frame = joint[n:].reshape(n, n).T
+            continue
+        state = end[:n]
+        time += segment
+        if time > warm_up:
+            growth += np.log(stretch)
+            measured += segment
+    return list(growth / measured)
+
+
+def _advance(
+    compiled: llvm.Compiled, joint: np.ndarray, time: float, segment: float, system: System
+) -> np.ndarray:
+    return integrate(
+        compiled,
+        np.array([time + segment]),
+        joint[None],
+        start=time,
+        name=system.name,
+        rtol=TOLERANCE,
+        atol=TOLERANCE,
+    )[0, 0]
+
+
+def _separation_exponent(system: System, state: Float[np.ndarray, "dim"], length: float) -> float:
+    field = llvm.compile_field(system)
+    scale = np.maximum(np.abs(state), 1e-3)
+    offset = SEPARATION * scale * np.ones(system.dimension) / np.sqrt(system.dimension)
+    segment = system.period / 4
+    growth = time = measured = 0.0
+    while measured < length:
+        pair = np.stack([state, state + offset])
+        end = integrate(
+            field,
+            np.array([time + segment]),
+            pair,
+            start=time,
+            name=system.name,
+            floor=floor_of(system),
+        )[:, 0]
+        difference = (end[1] - end[0]) / scale
+        size = float(np.linalg.norm(difference))
+        state, time = end[0], time + segment
+        if size == 0.0:  # the pair has merged (sliding along a discontinuity): part it again
+            difference, size = offset / scale, SEPARATION * 1e-9
+        if time > 0.1 * length:
+            growth += float(np.log(size / SEPARATION))
+            measured += segment
+        offset = difference * scale * (SEPARATION / size)
+    return growth / measured
+
+
+def _delay_exponent(system: System, state: Float[np.ndarray, "dim"], length: float) -> float:
+    """Slope of log |v(t)| for one tangent solution; v grows freely, as it is linear."""
+    n = system.dimension
+    tangent = llvm.compile_tangent(system, 1)
+    times = np.linspace(0.0, length, 2000)[1:]
+    joint = np.concatenate([state, np.ones(n) / np.sqrt(n)])
+    ends = integrate(
+        tangent, times, joint[None], name=system.name, rtol=TOLERANCE, atol=TOLERANCE * 1e-3
+    )[0]
+    window = np.abs(ends[:, n:]).max(axis=1)
+    kept = slice(len(times) // 5, None)  # after the burn-in of a constant history
+    return float(np.polyfit(times[kept], np.log(window[kept]), 1)[0])
+
+
+def dominant_period(
+    system: System, *, periods: float = 400.0, seed: int = 0, points_per_period: int = 64
+) -> float:
+    """The period that carries the most power per octave, in system time.
+
+    1/f at the maximum of f·S(f), where S is the sum over the observed coordinates of their Welch
+    spectra, each normalised to unit variance. Power per octave, and not per hertz, so that slow
+    switching between the lobes of an attractor does not pass for its oscillation.
+    """
+    from scipy.signal import welch
+
+    n = int(periods * points_per_period)
+    made = trajectory(
+        system, n, points_per_period=points_per_period, trajectories=4, seed=seed, cache=False
+    )
+    values = made.states - made.states.mean(axis=1, keepdims=True)
+    deviation = values.std(axis=1, keepdims=True)
+    moving = (deviation > 1e-9 * np.abs(made.states).max(axis=1, keepdims=True))[:, 0]
+    rate = points_per_period / system.period
+    frequencies, power = welch(values, fs=rate, nperseg=min(n, 64 * points_per_period), axis=1)
+    power = power / np.maximum(deviation, 1e-300) ** 2
+    total = (power * moving[:, None, :]).sum(axis=(0, 2))
+    per_octave = frequencies * total
+    # a smooth maximum: mean over a tenth of an octave
+    smooth = [
+        per_octave[(frequencies > f / 1.035) & (frequencies < f * 1.035)].mean()
+        for f in frequencies[1:]
+    ]
+    return float(1.0 / frequencies[1 + int(np.argmax(smooth))])
