@@ -261,19 +261,27 @@ class System:
         table = numpy_table() if xp is np else jax_table()
         env: dict[str, Any] = {**self.parameters, TIME: time}
         env.update((name, states[..., i]) for i, name in enumerate(self.states))
-        if self.delays:
-            if delayed is None:
-                names = ", ".join(delay.name for delay in self.delays)
-                raise ValueError(
-                    f"{self.name}: the delayed states ({names}) are the third argument."
-                )
+        if delayed is not None:
             env.update((d.name, delayed[..., i]) for i, d in enumerate(self.delays))
+        elif self.delays and trees is self.equation_trees:
+            past = ", ".join(delay.name for delay in self.delays)
+            raise ValueError(f"{self.name}: the delayed states ({past}) are the third argument.")
+        used = self._lets_of(trees)
         with np.errstate(all="ignore"):
             for name, tree in self.let_trees.items():
-                env[name] = evaluate(tree, env, table)
+                if name in used:
+                    env[name] = evaluate(tree, env, table)
             columns = [evaluate(tree, env, table) for tree in trees]
         shape = states.shape[:-1]
         return xp.stack([xp.broadcast_to(xp.asarray(c), shape) for c in columns], axis=-1)
+
+    def _lets_of(self, trees: tuple[Expr, ...]) -> set[str]:
+        """The `let` lines that `trees` need, directly or through each other."""
+        used = set().union(*(symbols(tree) for tree in trees))
+        for name, tree in reversed(self.let_trees.items()):
+            if name in used:
+                used |= symbols(tree)
+        return used
 
     def trajectory(self, n: int, **options: Any) -> Any:
         """`systems.generate.trajectory` of this system: n points on the attractor."""

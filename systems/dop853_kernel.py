@@ -314,3 +314,78 @@ def drive(  # type: ignore[no-untyped-def]
 
     control[0], control[1], control[2] = t, t_error, h
     return status
+
+
+@njit(
+    types.int64(
+        types.int64,
+        _float1,
+        types.int64,
+        _float1,
+        _float2,
+        _float1,
+        _int1,
+        _float1,
+        types.float64,
+        types.int64,
+        _float1,
+    ),
+    cache=True,
+    error_model="numpy",
+)
+def stretch(  # type: ignore[no-untyped-def]
+    address, parameters, n, y, k, control, counters, options, segment, segments, growth
+):
+    """Follow a state and its tangent vectors; after each segment make them orthonormal.
+
+    `y` holds the n states and then the vectors. Adds the logarithms of their stretching to `growth`
+    (modified Gram-Schmidt). Returns the driver's status, or -1 where vectors became parallel.
+    """
+    vectors = y.shape[0] // n - 1
+    none = np.empty(0, np.int64)
+    nothing = np.empty(0)
+    history = np.empty((1, 3 + 8 * y.shape[0]))
+    target = np.empty(1)
+    out = np.empty((1, y.shape[0]))
+    for _ in range(segments):
+        target[0] = control[0] + segment
+        counters[NEXT_TIME] = 0
+        status = drive(
+            address,
+            parameters,
+            none,
+            nothing,
+            nothing,
+            y,
+            y,
+            k,
+            history,
+            control,
+            counters,
+            options,
+            target,
+            out,
+            1_000_000,
+        )
+        if status != DONE:
+            return status
+        for a in range(1, vectors + 1):
+            before = after = 0.0
+            for i in range(n):
+                before += y[a * n + i] ** 2
+            for b in range(1, a):
+                dot = 0.0
+                for i in range(n):
+                    dot += y[a * n + i] * y[b * n + i]
+                for i in range(n):
+                    y[a * n + i] -= dot * y[b * n + i]
+            for i in range(n):
+                after += y[a * n + i] ** 2
+            if not after > 1e-20 * before:
+                return -1
+            size = math.sqrt(after)
+            growth[a - 1] += math.log(size)
+            for i in range(n):
+                y[a * n + i] /= size
+        call_field(address, control[0], y, nothing, parameters, k[0])
+    return DONE

@@ -34,7 +34,7 @@ from systems.integrate_numba import (
 
 Observe = Literal["all", "states"] | Sequence[str]
 
-PERTURBATION = 1e-3  # relative size of the random change of the catalog's initial state
+PERTURBATION = 1e-6  # relative size of the random change of the catalog's initial state
 ATTEMPTS = 20  # initial states tried for one trajectory before the system is said to escape
 log = logging.getLogger("systems")
 

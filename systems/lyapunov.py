@@ -20,7 +20,7 @@ from jaxtyping import Float
 from systems import llvm
 from systems.catalog import System
 from systems.generate import trajectory
-from systems.integrate_numba import floor_of, integrate
+from systems.integrate_numba import IntegrationError, floor_of, integrate
 
 Method = Literal["tangent", "two trajectories", "delay tangent"]
 TOLERANCE = 1e-9  # of tangent dynamics: 1e-9 a step is far below the statistical error
@@ -83,43 +83,30 @@ def kaplan_yorke_dimension(exponents: Sequence[float]) -> float:
 
 def _tangent_exponents(
     system: System, state: Float[np.ndarray, "dim"], length: float
-) -> list[float]:
+) -> Float[np.ndarray, "dim"]:
+    from systems.dop853_kernel import stretch
+
     n = system.dimension
     tangent = llvm.compile_tangent(system, n)
+    parameters = np.array(tangent.parameters)
+    options = np.array([TOLERANCE, TOLERANCE, 0.0, 0.0])
     segment = system.period / 4
-    frame = np.eye(n)
-    growth = np.zeros(n)
-    warm_up = 0.1 * length  # the frame turns into the Lyapunov vectors
-    time = measured = 0.0
-    while measured < length:
-        joint = np.concatenate([state, frame.T.ravel()])
-        end = _advance(tangent, joint, time, segment, system)
-        frame, r = np.linalg.qr(end[n:].reshape(n, n).T)
-        stretch = np.abs(np.diag(r))
-        if stretch.min() < 1e-9 * stretch.max():  # too long a segment: columns become parallel
-            segment /= 2
-            frame = joint[n:].reshape(n, n).T
-            continue
-        state = end[:n]
-        time += segment
-        if time > warm_up:
-            growth += np.log(stretch)
-            measured += segment
-    return list(growth / measured)
-
-
-def _advance(
-    compiled: llvm.Compiled, joint: np.ndarray, time: float, segment: float, system: System
-) -> np.ndarray:
-    return integrate(
-        compiled,
-        np.array([time + segment]),
-        joint[None],
-        start=time,
-        name=system.name,
-        rtol=TOLERANCE,
-        atol=TOLERANCE,
-    )[0, 0]
+    while segment > system.period / 4096:
+        joint = np.concatenate([state, np.eye(n).ravel()])
+        stages = np.zeros((16, joint.size))
+        control, counters = np.zeros(3), np.zeros(8, dtype=np.int64)
+        run = (tangent.address, parameters, n, joint, stages, control, counters, options, segment)
+        # first the frame turns into the Lyapunov vectors
+        status = stretch(*run, max(1, int(0.1 * length / segment)), np.zeros(n))
+        begun, growth = control[0], np.zeros(n)
+        if status == 0:
+            status = stretch(*run, max(1, int(length / segment)), growth)
+        if status == 0:
+            return growth / (control[0] - begun)
+        if status > 0:
+            raise IntegrationError(f"{system.name}: the tangent dynamics diverge.")
+        segment /= 2  # vectors became parallel within a segment
+    raise IntegrationError(f"{system.name}: the tangent vectors cannot be kept apart.")
 
 
 def _separation_exponent(system: System, state: Float[np.ndarray, "dim"], length: float) -> float:
