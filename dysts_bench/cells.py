@@ -1,0 +1,205 @@
+"""The experiment: one model on one task with one seed, in whatever process it is sent to.
+
+`evaluate` is all of it, on arrays at hand: fit, forecast, score. `work` wraps it for an executor
+and turns everything that goes wrong into a status.
+"""
+
+import math
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+import models as zoo
+import systems
+from dysts_bench.executors import Failed, failure
+from dysts_bench.metrics import METRICS, Facts, Score, score
+from dysts_bench.records import one_line
+from dysts_bench.task import DataError, Task, Windows, load
+
+Data = Literal["windows", "free_runs"]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model by name: of the zoo, with preset or hyperparameters, or a class in a file."""
+
+    name: str
+    preset: str = ""
+    hyperparameters: tuple[tuple[str, Any], ...] = ()  # those that differ from the preset's
+    file: str = ""  # path/to/file.py:Class
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelSpec":
+        """From `nvar`, `nvar:gilpin2023` or `path/to/file.py:Class`."""
+        if ".py:" in text:
+            return cls(name=text.rpartition(":")[2], file=text)
+        name, _, preset = text.partition(":")
+        return cls(name=name, preset=preset)
+
+    @property
+    def variant(self) -> str:
+        """What distinguishes it from the model's defaults, for the column `preset`."""
+        given = [f"{key}={value}" for key, value in self.hyperparameters]
+        return ",".join([*filter(None, [self.preset]), *given])
+
+    @property
+    def label(self) -> str:
+        """The name in leaderboards."""
+        return f"{self.name}:{self.variant}" if self.variant else self.name
+
+    def create(self) -> zoo.Forecaster:
+        """A new, unfitted model."""
+        name = self.file or (f"{self.name}:{self.preset}" if self.preset else self.name)
+        return zoo.create(name, **dict(self.hyperparameters))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one task with one seed: what runs, fails, is kept and is resumed as one."""
+
+    task: Task
+    model: ModelSpec
+    seed: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The part of a row that differs within a cell; the fields are those of records.Result."""
+
+    metric: str
+    window: int | None
+    value: float | None
+    status: str
+    message: str
+    censored: bool | None
+
+
+@dataclass
+class Evaluation:
+    """What came out of one cell."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    hyperparameters: dict[str, Any] | None = None  # with what was chosen on validation data
+    fit_seconds: float | None = None
+    predict_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    data_hash: str = ""
+
+
+def work(cell: Cell) -> Evaluation | Failed:
+    """Run one cell. Never raises an Exception: it returns what went wrong."""
+    measurable = _forget_peak_memory()
+    try:
+        windows = _windows(cell.task)
+    except Exception as error:
+        return _data_failure(error)
+    try:
+        evaluation = evaluate(windows, cell.model.create(), cell.seed)
+    except Exception as error:
+        return failure(error)
+    evaluation.peak_memory_mb = _peak_memory_mb() if measurable else None
+    return evaluation
+
+
+def work_on_data(task: Task) -> Failed | None:
+    """Make the data of a task, so that they lie in the cache when its cells come."""
+    try:
+        load(task)
+    except Exception as error:
+        return _data_failure(error)
+    return None
+
+
+def evaluate(windows: Windows, model: zoo.Forecaster, seed: int) -> Evaluation:
+    """Fit, forecast the test windows and the free runs, score both.
+
+    Raises what `model.fit` raises. A failing forecast fails its own metrics only.
+    """
+    evaluation = Evaluation(data_hash=windows.data_hash, predict_seconds=0.0)
+    # Copies: the data serve the next model too, and a library may write into what it is given.
+    train, validation = windows.train.copy(), windows.validation.copy()
+    with np.errstate(all="ignore"):  # a diverging forecast is a row, not a line on the screen
+        start = time.perf_counter()
+        model.fit(train, dt=windows.facts.dt, validation=validation, seed=seed)
+        evaluation.fit_seconds = time.perf_counter() - start
+        evaluation.hyperparameters = zoo.hyperparameters(model)
+        parts: list[tuple[Data, np.ndarray, np.ndarray]] = [
+            ("windows", windows.contexts, windows.truth),
+            ("free_runs", windows.free_contexts, windows.free_truth),
+        ]
+        for data, contexts, truth in parts:
+            start = time.perf_counter()
+            try:
+                forecast = model.predict(contexts.copy(), truth.shape[1])
+                evaluation.predict_seconds += time.perf_counter() - start  # type: ignore[operator]
+                evaluation.measurements += _measured(truth, forecast, windows.facts, data)
+            except Exception as error:
+                evaluation.measurements += no_values(failure(error), data)
+    return evaluation
+
+
+def no_values(failed: Failed, data: Data | None = None) -> list[Measurement]:
+    """One row without a value for every metric (of this kind of data)."""
+    return [
+        Measurement(metric.name, None, None, failed.status, one_line(failed.message), None)
+        for metric in METRICS.values()
+        if data in (None, metric.data)
+    ]
+
+
+def _measured(
+    truth: np.ndarray, forecast: np.ndarray, facts: Facts, data: Data
+) -> list[Measurement]:
+    """Scores as rows. A forecast that is not finite from its first step on has no value."""
+    absent = ~np.isfinite(forecast[:, 0]).all(axis=1)
+    if absent.all():
+        return no_values(Failed("nan", "no forecast: NaN or infinity from its first step on"), data)
+    scores = score(truth, forecast, facts, data=data)
+    return [measurement for each in scores for measurement in _rows_of(each, absent)]
+
+
+def _rows_of(score: Score, absent: np.ndarray) -> Iterator[Measurement]:
+    for i, (value, status) in enumerate(zip(score.values, score.statuses, strict=True)):
+        missing = not math.isfinite(value) or (score.metric.per_window and bool(absent[i]))
+        if missing and status == "ok":
+            status = "crash"  # a metric that gives no value for a sound forecast is at fault itself
+        yield Measurement(
+            metric=score.metric.name,
+            window=i if score.metric.per_window else None,
+            value=None if missing else value,
+            status=status,
+            message=one_line(score.message) if status != "ok" else "",
+            censored=None if missing or score.metric.limit is None else score.censored[i],
+        )
+
+
+@lru_cache(maxsize=2)  # cells come system by system
+def _windows(task: Task) -> Windows:
+    return load(task)
+
+
+def _data_failure(error: Exception) -> Failed:
+    if isinstance(error, DataError | systems.IntegrationError):
+        return Failed("unsupported", f"no data: {error}")
+    failed = failure(error)
+    return Failed(failed.status, f"no data: {failed.message}")
+
+
+def _forget_peak_memory() -> bool:
+    """Reset the high-water mark of this process, which only Linux can; True if it is done."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak_memory_mb() -> float | None:
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return round(int(found[1]) / 1024, 1) if found else None

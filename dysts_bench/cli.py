@@ -1,0 +1,366 @@
+"""The command `dysts-bench`: list, show, generate, check, run, leaderboard.
+
+Every command imports what it needs when it is called, so that `--help` is there at once. What the
+user can mend, such as a name that does not exist, ends with a message and exit code 2.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dysts_bench.cells import Cell, ModelSpec
+    from dysts_bench.executors import Executor, Failed
+    from dysts_bench.task import Profile, Suite, Task
+    from systems import System
+
+app = typer.Typer(
+    help="Benchmark forecasters on chaotic systems.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+
+class Listed(StrEnum):
+    systems = "systems"
+    models = "models"
+    metrics = "metrics"
+    suites = "suites"
+
+
+class Edition(StrEnum):
+    corrected = "corrected"
+    dysts = "dysts"
+
+
+class Overwrite(StrEnum):
+    never = "never"
+    only_failed = "only-failed"
+    always = "always"
+
+
+class Format(StrEnum):
+    table = "table"
+    csv = "csv"
+    json = "json"
+    markdown = "markdown"
+
+
+SuiteName = Annotated[str, typer.Option(help="A suite's name, or a TOML file of your own.")]
+Systems = Annotated[str, typer.Option(help="Names separated by commas, or all.")]
+Jobs = Annotated[int, typer.Option(min=0, help="Worker processes; 0: this process alone.")]
+Results = Annotated[Path, typer.Option(help="The folder of results.")]
+CORES = os.cpu_count() or 1
+
+
+@app.command("list")
+def list_(what: Listed) -> None:
+    """What there is: systems, models, metrics or suites."""
+    from dysts_bench import display
+
+    with _readable_errors():
+        match what:
+            case Listed.systems:
+                display.print_systems()
+            case Listed.models:
+                display.print_models()
+            case Listed.metrics:
+                display.print_metrics()
+            case Listed.suites:
+                display.print_suites()
+
+
+@app.command()
+def show(system: str, edition: Edition = Edition.corrected) -> None:
+    """A system: equations, parameters, exponents, and where its two editions differ."""
+    import systems
+    from dysts_bench import display
+
+    with _readable_errors():
+        editions = {e: systems.load(system, edition=e.value) for e in Edition}
+    shown = editions.pop(edition)
+    display.print_system(shown, *editions.values())
+
+
+@app.command()
+def generate(
+    systems: Systems = "all",
+    points: Annotated[int, typer.Option(help="Points of each trajectory.")] = 1000,
+    points_per_period: Annotated[float, typer.Option(help="Sampling.")] = 100.0,
+    trajectories: Annotated[int, typer.Option(help="Independent ones for each system.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of initial states and noise.")] = 0,
+    noise: Annotated[float, typer.Option(help="Share of each coordinate's deviation.")] = 0.0,
+    edition: Edition = Edition.corrected,
+    output: Annotated[Path, typer.Option(help="Folder for one .npz a system.")] = Path("data"),
+    suite: Annotated[
+        str | None, typer.Option(help="Fill the cache with the data of this suite instead.")
+    ] = None,
+    jobs: Jobs = CORES,
+) -> None:
+    """Trajectories of any systems as .npz files, or a suite's data into the cache."""
+    from dysts_bench import display
+    from systems import make_dataset
+
+    console = display.make_console()
+    with _readable_errors():
+        names = _system_names(systems)
+        if suite is not None:
+            from dysts_bench.task import read_suite, tasks
+
+            failed = _prepare(tasks(read_suite(suite), names), _executor(jobs), console)
+            raise typer.Exit(1 if failed else 0)
+        dataset = make_dataset(
+            names,
+            points,
+            edition=edition.value,
+            jobs=max(1, jobs),
+            points_per_period=points_per_period,
+            trajectories=trajectories,
+            seed=seed,
+            noise=noise,
+        )
+        dataset.save(output)
+    console.print(
+        f"{output}: {len(names)} systems, {trajectories} trajectories of {points} points each"
+    )
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A system, a catalog.json, a model, file.py:Class.")],
+) -> None:
+    """Whether a system or a model keeps its contract, in words. A file.py of yours is run."""
+    import models
+    import systems
+
+    with _readable_errors():
+        if name.endswith(".json"):
+            verdicts = [_verdict_on_system(system) for system in systems.load_file(name).values()]
+        elif name in systems.names():
+            verdicts = [_verdict_on_system(systems.load(name))]
+        elif ".py:" in name or name.partition(":")[0] in models.names():
+            verdicts = [_verdict_on_model(name)]
+        else:
+            close = get_close_matches(name, [*systems.names(), *models.names()], n=3, cutoff=0.5)
+            hint = f"Did you mean {' or '.join(close)}?" if close else "See `dysts-bench list`."
+            raise ValueError(f"{name!r} is neither a system nor a model. {hint}")
+    for sound, verdict in verdicts:
+        print(f"{'✓' if sound else '✗'} {verdict}")
+    if not all(sound for sound, _ in verdicts):
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    suite: SuiteName = "standard",
+    profile: Annotated[str, typer.Option(help="quick, standard or full")] = "quick",
+    systems: Systems = "all",
+    models: Annotated[
+        str | None, typer.Option(help="Names separated by commas, or all; default: the profile's.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model of yours, file.py:Class. Its code is run.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="For stochastic models; default: the profile's.")
+    ] = None,
+    jobs: Jobs = CORES,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds a cell; default: the profile's.")
+    ] = None,
+    memory: Annotated[int | None, typer.Option(min=1, help="Megabytes a worker (Linux).")] = None,
+    results: Results = Path("results"),
+    overwrite: Annotated[
+        Overwrite, typer.Option(help="Which finished cells run again.")
+    ] = Overwrite.never,
+) -> None:
+    """Fit, forecast, score; then the leaderboard. A run that was stopped goes on where it was."""
+    from dysts_bench import display, records, runner, task
+    from dysts_bench.store import Store
+
+    console = display.make_console()
+    with _readable_errors():
+        chosen = task.read_suite(suite)
+        settings = _profile(chosen, profile)
+        specs = _model_specs(settings, models, model or [])
+        tasks = task.tasks(chosen, _system_names(systems))
+        cells = runner.cells(tasks, specs, seeds or settings.seeds)
+    store = Store(results / "local" / chosen.name)
+    plan = runner.plan(cells, store, overwrite.value)
+    console.print(
+        f"{chosen.name}: {len(tasks)} systems, {len(specs)} models, {len(cells)} cells; "
+        f"{len(plan.finished)} finished before, {len(plan.pending)} to run",
+        highlight=False,
+    )
+    executor = _executor(jobs, timeout or settings.timeout, memory)
+    facts = records.provenance(["dysts-bench", *sys.argv[1:]], runner.catalog_hash(), threads=1)
+    done = len(plan.finished)
+    try:
+        without_data = _prepare(plan.tasks, executor, console)
+        with display.progress(console, "models", len(plan.pending)) as bar:
+            for cell, rows in runner.execute(
+                plan.pending, executor, facts, store=store, without_data=without_data
+            ):
+                done += 1
+                bar.advance(_doing(executor, cell), failed=runner.has_failed(rows))
+    except KeyboardInterrupt:
+        console.print(
+            f"Stopped with {done} of {len(cells)} cells kept in {store.folder}; "
+            "the same command goes on from there.",
+            highlight=False,
+        )
+        raise typer.Exit(130) from None
+    _conclude(console, results, chosen.name)
+
+
+@app.command()
+def leaderboard(
+    suite: SuiteName = "standard",
+    results: Results = Path("results"),
+    metric: Annotated[
+        str, typer.Option(help="One of `dysts-bench list metrics`.")
+    ] = "valid_prediction_time",
+    format: Annotated[Format, typer.Option(help="Of what is printed or written.")] = Format.table,
+    output: Annotated[Path | None, typer.Option(help="A file instead of the screen.")] = None,
+) -> None:
+    """The table of reference and local results; a failure ranks below every value."""
+    from dysts_bench import display, records
+    from dysts_bench.leaderboard import as_text
+    from dysts_bench.leaderboard import leaderboard as table_of
+
+    with _readable_errors():
+        table = table_of(records.load_results(results, suite), metric)
+    if output is not None:
+        chosen = Format.csv if format is Format.table else format
+        records.write_atomically(output, as_text(table, chosen.value))
+    elif format is Format.table:
+        display.print_leaderboard(display.make_console(), table, metric)
+    else:
+        print(as_text(table, format.value), end="")
+
+
+# ---- names -----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _readable_errors() -> Iterator[None]:
+    """What the user can mend is a message and exit code 2; the rest is our fault: a traceback."""
+    try:
+        yield
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        typer.echo(f"dysts-bench: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _system_names(text: str) -> list[str]:
+    import systems
+
+    names = systems.names() if text == "all" else [name.strip() for name in text.split(",")]
+    for name in names:
+        systems.load(name)  # raises for a name that does not exist
+    return list(dict.fromkeys(names))
+
+
+def _model_specs(profile: "Profile", names: str | None, files: list[str]) -> "list[ModelSpec]":
+    """The models named and the user's own; if none is named, the user's own or the profile's."""
+    import models
+    from dysts_bench.cells import ModelSpec
+
+    if names is None:
+        chosen = [] if files else list(profile.models or models.names())
+    else:
+        chosen = models.names() if names == "all" else [name.strip() for name in names.split(",")]
+    specs = list(dict.fromkeys(ModelSpec.parse(text) for text in [*chosen, *files]))
+    if len({spec.label for spec in specs}) < len(specs):
+        raise ValueError("two models would have one name in the results: rename one of the classes")
+    for spec in specs:
+        with contextlib.suppress(ImportError):  # a missing library becomes rows that say so
+            spec.create()
+    return specs
+
+
+def _profile(suite: "Suite", name: str) -> "Profile":
+    if name not in suite.profiles:
+        raise ValueError(f"no profile is called {name!r}. Known: {', '.join(suite.profiles)}")
+    return suite.profiles[name]
+
+
+# ---- what the commands do --------------------------------------------------------------------
+
+
+def _executor(jobs: int, timeout: float = 3600.0, memory: int | None = None) -> "Executor":
+    from dysts_bench.executors import Local, Serial
+
+    return Local(jobs, timeout, memory) if jobs else Serial()
+
+
+def _prepare(tasks: "list[Task]", executor: "Executor", console: "Console") -> "dict[Task, Failed]":
+    """Make the tasks' data; returns those that have none, with the reason."""
+    from dysts_bench import display, runner
+    from dysts_bench.executors import Failed
+
+    failed = {}
+    with display.progress(console, "data", len(tasks)) as bar:
+        for task, outcome in runner.prepare(tasks, executor):
+            if isinstance(outcome, Failed):
+                failed[task] = outcome
+            bar.advance(task.system, failed=isinstance(outcome, Failed))
+    return failed
+
+
+def _doing(executor: "Executor", finished: "Cell") -> str:
+    from dysts_bench.executors import Local
+
+    running: Iterable[Cell] = executor.running() if isinstance(executor, Local) else ()
+    return ", ".join(f"{c.task.system} {c.model.label}" for c in running or [finished])
+
+
+def _conclude(console: "Console", results: Path, suite: str) -> None:
+    """Write leaderboard.csv from everything there is, and print it."""
+    from dysts_bench import display, records
+    from dysts_bench.leaderboard import as_text, failures
+    from dysts_bench.leaderboard import leaderboard as table_of
+
+    rows = records.load_results(results, suite)
+    table = table_of(rows)
+    name = "leaderboard.csv" if suite == "standard" else f"leaderboard-{suite}.csv"
+    records.write_atomically(results / name, as_text(table, "csv"))
+    display.print_leaderboard(console, table, "valid_prediction_time")
+    display.print_failures(console, failures(rows))
+
+
+def _verdict_on_system(system: "System") -> tuple[bool, str]:
+    from systems.catalog import check_system
+
+    check_system(system)
+    states = system.trajectory(1000, trajectories=2).states
+    facts = (
+        f"{system.name}: {system.dimension} states, period {system.period:.4g}, "
+        f"Lyapunov time {system.lyapunov_time:.4g}, {' '.join(system.tags)}; "
+        f"coordinates between {states.min():.4g} and {states.max():.4g}"
+    )
+    still = [system.observables[i] for i in (states.std(axis=1) == 0).any(axis=0).nonzero()[0]]
+    return not still, facts + (f"; {', '.join(still)} never moves" if still else "")
+
+
+def _verdict_on_model(name: str) -> tuple[bool, str]:
+    import models
+    from models.checks import ContractError, check_forecaster
+
+    model = models.create(name)
+    has_preset = ":" in name and ".py:" not in name
+    try:
+        check_forecaster(model if has_preset else type(model))
+    except ContractError as error:
+        return False, f"{name} breaks the contract of a forecaster: {error}"
+    return True, f"{name} keeps the contract of a forecaster"

@@ -1,0 +1,288 @@
+"""What the command line shows: progress, tables, lists and the facts of a system."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from systems import System
+
+_SECONDS_BETWEEN_LINES = 10.0
+_EMPTY = "-"
+
+
+def make_console() -> Console:
+    """A console to which warnings go too; outside a terminal wide enough to keep tables whole."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
+    logging.basicConfig(format="%(message)s", level="WARNING", handlers=[handler], force=True)
+    return console
+
+
+# ---- progress --------------------------------------------------------------------------------
+
+
+class Bar(Protocol):
+    """Counts finished steps."""
+
+    def advance(self, doing: str, failed: bool = False) -> None:
+        """One more step is finished; `doing` says what is being worked on."""
+        ...
+
+
+@contextlib.contextmanager
+def progress(console: Console, title: str, total: int) -> Iterator[Bar]:
+    """What runs, how far, how long still, failures so far: live, or as lines outside a terminal."""
+    if not console.is_terminal:
+        yield _Lines(console, title, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[red]{task.fields[failed]}[/red] {task.fields[doing]}"),
+    )
+    with Progress(*columns, console=console) as live:
+        yield _Live(live, live.add_task(title, total=total, doing="", failed=""))
+
+
+@dataclass
+class _Live:
+    live: Progress
+    task: TaskID
+    failures: int = 0
+
+    def advance(self, doing: str, failed: bool = False) -> None:
+        self.failures += failed
+        text = f"{self.failures} failed" if self.failures else ""
+        self.live.update(self.task, advance=1, doing=doing, failed=text)
+
+
+@dataclass
+class _Lines:
+    console: Console
+    title: str
+    total: int
+    done: int = 0
+    failures: int = 0
+    started: float = field(default_factory=time.monotonic)
+    last: float = field(default_factory=time.monotonic)
+
+    def advance(self, doing: str, failed: bool = False) -> None:
+        self.done += 1
+        self.failures += failed
+        now = time.monotonic()
+        if now - self.last < _SECONDS_BETWEEN_LINES and self.done < self.total:
+            return
+        self.last = now
+        elapsed = now - self.started
+        line = f"{self.title}: {self.done} of {self.total} in {_minutes(elapsed)}"
+        if self.done < self.total:
+            left = elapsed / self.done * (self.total - self.done)
+            line += f", about {_minutes(left)} left; now {doing}"
+        line += f"; {self.failures} failed" if self.failures else ""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _minutes(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+# ---- tables ----------------------------------------------------------------------------------
+
+
+def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> None:
+    """One table for chaotic systems, one for the others, and the formula under them."""
+    from dysts_bench.metrics import METRICS
+
+    for group, part in table.groupby("group", sort=False):
+        unit = METRICS[metric].unit
+        if group == "other" and unit == "Lyapunov times":
+            unit = "periods"
+        shown = Table(
+            title=f"{metric}{f' ({unit})' if unit else ''}, {group} systems",
+            title_justify="left",
+        )
+        for name in ("model", "source"):
+            shown.add_column(name)
+        for name in ("median", "quartiles", "95 % interval", "win rate", "mean rank"):
+            shown.add_column(name, justify="right")
+        for name in ("systems", "failures", "fit s", "predict s"):
+            shown.add_column(name, justify="right")
+        for row in part.itertuples():
+            shown.add_row(
+                row.model,
+                row.source,
+                _number(row.median),
+                _range(row.q25, row.q75),
+                _range(row.ci_low, row.ci_high),
+                _number(row.win_rate),
+                _number(row.mean_rank),
+                str(row.systems),
+                str(row.failures),
+                _number(row.fit_seconds),
+                _number(row.predict_seconds),
+            )
+        console.print(shown)
+    console.print(
+        "A system's value is the median over windows, then over seeds; the table has its median "
+        "over systems. A failure ranks below every value; a figure that falls on one is empty "
+        f"({_EMPTY}). Interval: bootstrap over systems. Seconds: median over cells.",
+        highlight=False,
+    )
+
+
+def print_failures(console: Console, failures: "pd.DataFrame", most: int = 20) -> None:
+    """The first failed cells, one a line."""
+    for row in failures.head(most).itertuples():
+        console.print(
+            f"{row.model} on {row.system}, seed {row.seed}: {row.status}: {row.message}",
+            markup=False,
+            highlight=False,
+        )
+    if len(failures) > most:
+        console.print(f"… and {len(failures) - most} more", highlight=False)
+
+
+def _range(low: Any, high: Any) -> str:
+    return f"{_number(low)} … {_number(high)}"
+
+
+def _number(value: Any) -> str:
+    return _EMPTY if value != value else f"{value:.3g}"  # NaN is not itself
+
+
+# ---- lists -----------------------------------------------------------------------------------
+
+
+def print_systems() -> None:
+    """Every system of the catalog."""
+    import systems
+
+    entries = [systems.load(name) for name in systems.names()]
+    _print_rows(
+        ["system", "dimension", "period", "Lyapunov time", "tags"],
+        [
+            [
+                entry.name,
+                str(entry.dimension),
+                f"{entry.period:.4g}",
+                f"{entry.lyapunov_time:.4g}",
+                " ".join(entry.tags),
+            ]
+            for entry in entries
+        ],
+    )
+
+
+def print_models() -> None:
+    """Every model of the zoo and of installed packages; what lacks a library says so."""
+    import models
+
+    rows = []
+    for name in models.names():
+        try:
+            about = type(models.create(name)).__doc__ or ""
+            rows.append([name, " ".join(models.presets(name)), about.partition("\n")[0]])
+        except ImportError as error:
+            rows.append([name, "", f"not installed: {error}"])
+    _print_rows(["model", "presets", ""], rows)
+
+
+def print_metrics() -> None:
+    """Every metric."""
+    from dysts_bench.metrics import METRICS
+
+    _print_rows(
+        ["metric", "unit", "better", "of", ""],
+        [[m.name, m.unit, m.better, m.data, m.description] for m in METRICS.values()],
+    )
+
+
+def print_suites() -> None:
+    """Every suite that comes with the package."""
+    from dysts_bench import task
+
+    suites = [task.read_suite(name) for name in task.suite_names()]
+    _print_rows(
+        ["suite", "version", "profiles", ""],
+        [[s.name, str(s.version), " ".join(s.profiles), s.description] for s in suites],
+    )
+
+
+def _print_rows(columns: list[str], rows: list[list[str]]) -> None:
+    from rich.text import Text
+
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text: brackets in a docstring are no markup
+    make_console().print(table)
+
+
+# ---- a system --------------------------------------------------------------------------------
+
+
+def print_system(entry: "System", other: "System") -> None:
+    """All that the catalog holds of a system, and in what its other edition differs."""
+    print(f"{entry.name}, edition {entry.edition}\n{entry.description}\n{entry.reference}\n")
+    _print_formulas("let", "", entry.lets)
+    _print_formulas("equations", "'", entry.equations)
+    _print_formulas("parameters", "", entry.parameters)
+    _print_formulas("observed", "", entry.observe)
+    spectrum = [f"{value:.4g}" for value in entry.lyapunov_spectrum]
+    if entry.lyapunov_spectrum_error:
+        errors = entry.lyapunov_spectrum_error
+        spectrum = [f"{v} ± {e:.1g}" for v, e in zip(spectrum, errors, strict=True)]
+    certified = entry.certified_horizon
+    for name, value in {
+        "tags": ", ".join(entry.tags),
+        "period": f"{entry.period:.6g}",
+        "exponents": ", ".join(spectrum) or "not measured",
+        "Lyapunov time": f"{entry.lyapunov_time:.6g}",
+        "certified for": "not measured" if certified is None else f"{certified:.3g} of these",
+        "hash": entry.hash,
+    }.items():
+        print(f"{name:<14} {value}")
+    if entry.erratum:
+        print(f"\nThe editions differ. {entry.erratum}")
+        for kind in ("lets", "equations", "parameters", "initial", "period"):
+            here, there = getattr(entry, kind), getattr(other, kind)
+            if here != there:
+                print(f"{kind} in edition {other.edition}: {_difference(here, there)}")
+
+
+def _print_formulas(title: str, prime: str, formulas: Any) -> None:
+    for i, (name, text) in enumerate(formulas.items()):
+        shown = f"{text:.17g}" if isinstance(text, float) else text
+        print(f"{title if i == 0 else '':<14} {name}{prime} = {shown}")
+
+
+def _difference(here: Any, there: Any) -> str:
+    if not isinstance(there, dict):
+        return str(there)
+    changed = [f"{key} = {value}" for key, value in there.items() if here.get(key) != value]
+    return "; ".join([*changed, *(f"no {key}" for key in here if key not in there)])

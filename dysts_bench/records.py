@@ -1,0 +1,321 @@
+"""Result rows: their columns, CSV in and out, and where they came from.
+
+Nothing here interprets a value; a file read back is equal to what was written, floats included.
+Files are replaced whole or not at all.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STATUSES = ("ok", "diverged", "nan", "timeout", "oom", "crash", "unsupported")
+
+
+class RecordError(ValueError):
+    """A file of results is torn, altered, or not one of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One row: one metric of one model on one task with one seed. The order is that of CSV.
+
+    None is an empty field. Where there was no forecast or no score there is no value, only a
+    status and a message; "nan" and "diverged" keep what a metric declares for such a forecast,
+    as long as it is finite (a valid prediction time up to where it went wrong).
+    """
+
+    run_id: str  # key into manifest.json, which says where, when and with what the row was made
+    suite: str
+    suite_version: int
+    task: str  # track/system
+    system: str
+    edition: str  # of the catalog
+    model: str
+    preset: str  # a named preset, or the hyperparameters given, such as "units=300"
+    hyperparameters: str  # JSON; under "chosen" what the model found on validation data
+    seed: int
+    window: int | None  # number of the test window; None: the median over windows or free runs
+    metric: str
+    value: float | None
+    unit: str  # "periods" in place of "Lyapunov times" marks a system that is not chaotic
+    higher_is_better: bool
+    status: str  # one of STATUSES
+    message: str
+    n_points: int  # training points
+    horizon_lyapunov_times: float | None  # of the windows (periods, if not chaotic)
+    censored: bool | None  # the value is a lower bound, cut off by the horizon; None: can't be
+    fit_seconds: float | None  # of the cell: model, task and seed
+    predict_seconds: float | None  # all windows and free runs of the cell
+    peak_memory_mb: float | None  # of the process while it worked on the cell; None: not measurable
+    hardware_id: str  # timings compare only within one
+    catalog_hash: str  # of the system's entry: equations, parameters, initial state
+    data_hash: str  # of the standardised arrays; "" when they were never loaded
+    version: str  # of dysts-bench
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise RecordError(f"status must be one of {', '.join(STATUSES)}, got {self.status!r}")
+        may_have, must_have = self.status in ("ok", "nan", "diverged"), self.status == "ok"
+        if (must_have and self.value is None) or (self.value is not None and not may_have):
+            raise RecordError(f"the status {self.status!r} does not go with value {self.value!r}")
+        if self.value is not None and not math.isfinite(self.value):
+            raise RecordError(f"a value is finite, got {self.value!r} for {self.metric}")
+
+
+COLUMNS = tuple(f.name for f in fields(Result))
+_TYPES: dict[str, Any] = {f.name: f.type for f in fields(Result)}
+
+
+def write_csv(path: Path, results: Iterable[Result]) -> None:
+    """Replace `path` by a header and one line a result; floats keep every bit (repr)."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([_text(getattr(result, name)) for name in COLUMNS] for result in results)
+    write_atomically(path, buffer.getvalue())
+
+
+def read_csv(path: Path) -> list[Result]:
+    """The rows of one file; RecordError names the line that is not a row of ours."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        header = tuple(next(reader, ()))
+        if header != COLUMNS:
+            strange = sorted(set(header) ^ set(COLUMNS)) or "their order"
+            raise RecordError(f"{path}: the columns differ from this version's in {strange}")
+        try:
+            return [from_fields(dict(zip(COLUMNS, line, strict=True))) for line in reader]
+        except (ValueError, csv.Error) as error:
+            raise RecordError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def from_fields(texts: Mapping[str, str]) -> Result:
+    """A row from the text of its fields."""
+    return Result(**{name: _parsed(name, texts[name]) for name in COLUMNS})
+
+
+def load_results(folder: str | Path = "results", suite: str = "standard") -> "pd.DataFrame":
+    """All rows of a suite; the column `source` says reference (committed) or local (yours).
+
+    Text columns are categories: a million rows take some 100 MB. RecordError for a file with other
+    columns.
+    """
+    import pandas as pd
+
+    parts = []
+    for source in ("reference", "local"):
+        for path in sorted((Path(folder) / source / suite).glob("*.csv")):
+            frame = pd.read_csv(
+                path,
+                dtype=_pandas_types(),
+                keep_default_na=False,
+                na_values=_empty(),
+                float_precision="round_trip",  # the default is off by one bit now and then
+            )
+            if tuple(frame.columns) != COLUMNS:
+                strange = sorted(set(frame.columns) ^ set(COLUMNS)) or "their order"
+                raise RecordError(f"{path}: the columns differ from this version's in {strange}")
+            parts.append(frame.assign(source=source))
+    return _joined(parts)
+
+
+def to_frame(results: Iterable[Result], source: str = "local") -> "pd.DataFrame":
+    """The same DataFrame from rows at hand."""
+    import pandas as pd
+
+    rows = [tuple(getattr(result, name) for name in COLUMNS) for result in results]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(_pandas_types())
+    return _joined([frame.assign(source=source)])
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text`: whoever reads it, whenever, meets the old or the new, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """A message that fits a CSV field: whitespace folded, surrogates escaped, cut at `limit`."""
+    folded = " ".join(text.encode("utf-8", "backslashreplace").decode().replace("\0", "").split())
+    return folded if len(folded) <= limit else folded[: limit - 1] + "…"
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def short_hash(text: str) -> str:
+    """Twelve hexadecimal digits of SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+# ---- provenance ------------------------------------------------------------------------------
+
+
+@cache
+def version() -> str:
+    """The version of dysts-bench; "unknown" where it is imported without having been installed."""
+    try:
+        return metadata.version("dysts-bench")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+@cache
+def hardware() -> dict[str, Any]:
+    """What timings depend on: processor, cores, memory (rounded to GiB), operating system."""
+    pages = (
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    )
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(pages / 2**30) or None,
+        "system": platform.system(),
+        "machine": platform.machine(),
+    }
+
+
+def hardware_id() -> str:
+    """Twelve digits that name this kind of machine, not this one machine."""
+    return short_hash(canonical_json(hardware()))
+
+
+def provenance(command: list[str], catalog_hash: str, threads: int) -> dict[str, Any]:
+    """What a run was made with. Two runs that agree in all of it share a `run_id`."""
+    return {
+        "command": command,
+        "python": platform.python_version(),
+        "packages": _packages(),
+        **_commit(),
+        "hardware": hardware(),
+        "threads_per_worker": threads,
+        "catalog_hash": catalog_hash,
+    }
+
+
+def run_id(facts: Mapping[str, Any]) -> str:
+    """The name of a run in rows and in manifest.json."""
+    return short_hash(canonical_json(facts))
+
+
+def _packages() -> dict[str, str]:
+    found = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of the checkout that holds this file; nothing for an installed package."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    try:
+        top = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True)
+        if top.returncode != 0:  # a package installed under somebody else's repository
+            return {"commit": None, "dirty": None}
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        # results/ is what runs write: a run must not make the next one dirty
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "--", ":/", ":(top,exclude)results"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": head.stdout.strip(), "dirty": bool(status.stdout.strip())}
+
+
+def _processor() -> str:
+    if sys.platform.startswith("linux"):
+        for line in (
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+# ---- fields ----------------------------------------------------------------------------------
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return repr(float(value))  # numpy's float64 is a float with a repr of its own
+    return str(value)
+
+
+def _parsed(name: str, text: str) -> Any:
+    kinds = get_args(_TYPES[name]) or (_TYPES[name],)
+    if text == "" and type(None) in kinds:
+        return None
+    kind = kinds[0]
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise RecordError(f"{name} is true or false, got {text!r}")
+        return text == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise RecordError(f"{name} is {kind.__name__}, got {text!r}") from None
+
+
+def _pandas_types() -> dict[str, str]:
+    names = {str: "category", int: "int64", float: "float64", bool: "boolean"}
+    types = {}
+    for name, kind in _TYPES.items():
+        kinds = get_args(kind) or (kind,)
+        types[name] = "Int64" if kinds[0] is int and len(kinds) > 1 else names[kinds[0]]
+    return types
+
+
+def _empty() -> dict[str, list[str]]:
+    """Only numbers and truth values may be missing: a system called NA is a system."""
+    return {name: [""] for name, kind in _pandas_types().items() if kind != "category"}
+
+
+def _joined(parts: "list[pd.DataFrame]") -> "pd.DataFrame":
+    import pandas as pd
+    from pandas.api.types import union_categoricals
+
+    if not parts:
+        parts = [pd.DataFrame(columns=list(COLUMNS)).astype(_pandas_types()).assign(source="")]
+    types = _pandas_types()
+    texts = [name for name in COLUMNS if types[name] == "category"]
+    for name in texts:  # concat would fall back to object where categories differ
+        union = union_categoricals([part[name] for part in parts]).categories
+        for part in parts:
+            part[name] = part[name].cat.set_categories(union)
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,263 @@
+"""Tasks × models × seeds → results, so that a killed run resumes and one failure is one row.
+
+`plan` finds the cells that still have to run, `prepare` makes their data, `execute` runs them in
+an executor and keeps each as it finishes; `run` is all of it in one call.
+"""
+
+import hashlib
+import inspect
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import models as zoo
+import systems
+from dysts_bench import metrics, records
+from dysts_bench.cells import Cell, Evaluation, ModelSpec, no_values, work, work_on_data
+from dysts_bench.executors import Done, Executor, Failed, Serial, failure
+from dysts_bench.metrics import METRICS
+from dysts_bench.records import RecordError, Result, canonical_json, short_hash
+from dysts_bench.store import Store
+from dysts_bench.task import Clock, DataError, Task, clock
+
+Overwrite = Literal["never", "only-failed", "always"]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells that a store already holds, and those that have to run."""
+
+    finished: list[Cell]
+    pending: list[Cell]
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks whose data the pending cells need, in order."""
+        return list(dict.fromkeys(cell.task for cell in self.pending))
+
+
+def run(
+    tasks: Iterable[Task],
+    models: Iterable[ModelSpec | str],
+    seeds: int = 1,
+    executor: Executor | None = None,
+    *,
+    store: Store | None = None,
+    overwrite: Overwrite = "never",
+) -> Iterator[Result]:
+    """Every row of tasks × models × seeds as the cells finish, after what `store` holds already.
+
+    A model that does not depend on chance runs once, with seed 0. Raises ValueError for a model
+    that does not exist; whatever happens inside a cell is a row.
+    """
+    executor = executor or Serial()
+    specs = [ModelSpec.parse(model) if isinstance(model, str) else model for model in models]
+    todo = plan(cells(tasks, specs, seeds), store, overwrite)
+    for cell in todo.finished:
+        assert store is not None  # without one, nothing is finished
+        yield from store.read(cell)[1]
+    prepared = dict(prepare(todo.tasks, executor))
+    failed = {task: out for task, out in prepared.items() if isinstance(out, Failed)}
+    facts = records.provenance(["dysts_bench.run"], catalog_hash(), threads=1)
+    for _, rows in execute(todo.pending, executor, facts, store=store, without_data=failed):
+        yield from rows
+
+
+def cells(tasks: Iterable[Task], models: Iterable[ModelSpec], seeds: int) -> list[Cell]:
+    """All cells, task by task, so that a worker loads a task's data once."""
+    specs = list(models)
+    return [
+        Cell(task, spec, seed)
+        for task in tasks
+        for spec in specs
+        for seed in range(seeds if _of_model(spec).stochastic else 1)
+    ]
+
+
+def plan(cells: Sequence[Cell], store: Store | None = None, overwrite: Overwrite = "never") -> Plan:
+    """Which cells are kept and which have to run.
+
+    A kept cell runs again if its file is damaged, if anything that decides its result has changed,
+    or if `overwrite` says so ("only-failed": a timeout, out of memory, a crash, or no value at
+    all).
+    """
+    finished, pending, changed = [], [], 0
+    for cell in cells:
+        rows: list[Result] = []
+        if store is not None and overwrite != "always":
+            try:
+                kept, rows = store.read(cell)
+            except FileNotFoundError:
+                pass
+            except RecordError as error:
+                log.warning("%s: it runs again", error)
+            else:
+                if kept != key(cell):
+                    changed, rows = changed + 1, []
+        if rows and not (overwrite == "only-failed" and has_failed(rows)):
+            finished.append(cell)
+        else:
+            pending.append(cell)
+    if changed:
+        log.warning("%d cells run again: code, settings or equations have changed", changed)
+    return Plan(finished, pending)
+
+
+def prepare(tasks: Sequence[Task], executor: Executor) -> Iterator[tuple[Task, Done | Failed]]:
+    """Make the tasks' data, each task once instead of once in every worker."""
+    return executor.map(work_on_data, tasks)
+
+
+def execute(
+    cells: Sequence[Cell],
+    executor: Executor,
+    facts: Mapping[str, Any],
+    *,
+    store: Store | None = None,
+    without_data: Mapping[Task, Failed] | None = None,
+) -> Iterator[tuple[Cell, list[Result]]]:
+    """Run the cells and yield each with its rows, once they are safely in `store`.
+
+    `facts` (records.provenance) are kept in the manifest, which is made anew with the CSV files at
+    the end, however the end comes.
+    """
+    run_id = records.run_id(facts)
+    hopeless = {
+        cell: failed
+        for cell in cells
+        if (failed := (without_data or {}).get(cell.task) or _of_model(cell.model).failed)
+    }
+    try:
+        for cell, failed in hopeless.items():
+            yield cell, _keep(cell, Evaluation(no_values(failed)), run_id, store)
+        for cell, outcome in executor.map(work, [cell for cell in cells if cell not in hopeless]):
+            if isinstance(outcome, Failed):
+                outcome = Done(Evaluation(no_values(outcome)))
+            yield cell, _keep(cell, outcome.value, run_id, store)
+    finally:
+        if store is not None:
+            store.rebuild({cell.model.name for cell in cells}, run_id, facts)
+
+
+def key(cell: Cell) -> str:
+    """A hash of all that decides a cell's result: while it stays the same, the result holds."""
+    entry, time = _of_task(cell.task)
+    model = _of_model(cell.model)
+    everything = {
+        "task": cell.task.hash,
+        "system": entry,
+        "clock": None if time is None else astuple(time),
+        "model": [cell.model.label, model.hyperparameters, model.code],
+        "seed": cell.seed,
+        "metrics": _metrics_code(),
+        "version": records.version(),
+    }
+    return short_hash(canonical_json(everything))
+
+
+def catalog_hash() -> str:
+    """A hash over every entry of the catalog."""
+    return short_hash(canonical_json([[name, systems.load(name).hash] for name in systems.names()]))
+
+
+def _keep(cell: Cell, evaluation: Evaluation, run_id: str, store: Store | None) -> list[Result]:
+    rows = _rows(cell, evaluation, run_id)
+    if store is not None:
+        store.write(cell, key(cell), rows)
+    return rows
+
+
+def _rows(cell: Cell, evaluation: Evaluation, run_id: str) -> list[Result]:
+    task = cell.task
+    entry, time = _of_task(task)
+    used = evaluation.hyperparameters or _of_model(cell.model).hyperparameters
+    return [
+        Result(
+            run_id=run_id,
+            suite=task.suite,
+            suite_version=task.version,
+            task=task.name,
+            system=task.system,
+            edition=task.edition,
+            model=cell.model.name,
+            preset=cell.model.variant,
+            hyperparameters=canonical_json(used),
+            seed=cell.seed,
+            unit=_unit(METRICS[measured.metric].unit, time),
+            higher_is_better=METRICS[measured.metric].better == "higher",
+            n_points=task.protocol.train_points,
+            horizon_lyapunov_times=None if time is None else time.horizon,
+            fit_seconds=evaluation.fit_seconds,
+            predict_seconds=evaluation.predict_seconds,
+            peak_memory_mb=evaluation.peak_memory_mb,
+            hardware_id=records.hardware_id(),
+            catalog_hash=entry,
+            data_hash=evaluation.data_hash,
+            version=records.version(),
+            **asdict(measured),
+        )
+        for measured in evaluation.measurements
+    ]
+
+
+def _unit(unit: str, time: Clock | None) -> str:
+    return time.unit_name if time is not None and unit == "Lyapunov times" else unit
+
+
+def has_failed(rows: list[Result]) -> bool:
+    """Whether a cell met a timeout, a crash or a lack of memory, or has no value at all."""
+    return all(row.value is None for row in rows) or any(
+        row.status in ("timeout", "oom", "crash") for row in rows
+    )
+
+
+# ---- what a cell's result depends on ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What must be known of a model before it runs."""
+
+    hyperparameters: dict[str, Any]
+    code: str
+    stochastic: bool
+    failed: Failed | None = None
+
+
+@cache
+def _of_model(spec: ModelSpec) -> _Model:
+    try:
+        model = spec.create()
+    except ImportError as error:  # a library that is not installed: rows that say so
+        return _Model({}, "", False, failure(error))
+    source = Path(inspect.getfile(type(model)))
+    files = [source]
+    if source.parent == Path(zoo.__file__).parent:  # what the zoo's models share
+        files += [*source.parent.glob("_*.py"), source.parent / "base.py"]
+    return _Model(zoo.hyperparameters(model), _code_hash(files), type(model).stochastic)
+
+
+@cache
+def _of_task(task: Task) -> tuple[str, Clock | None]:
+    """The hash of the system's entry, and the clock unless the catalog can't tell the time."""
+    entry = systems.load(task.system, edition=task.edition).hash[:12]
+    try:
+        return entry, clock(task)
+    except DataError:
+        return entry, None
+
+
+@cache
+def _metrics_code() -> str:
+    return _code_hash(Path(metrics.__file__).parent.glob("*.py"))
+
+
+def _code_hash(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,114 @@
+"""The cells that have run, one file each: written whole or not at all, checked on reading.
+
+A file is named after its cell, so that a new result replaces the old one. The key inside says
+whether the old one still holds; a checksum says whether the file is whole.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dysts_bench import records
+from dysts_bench.cells import Cell
+from dysts_bench.records import COLUMNS, RecordError, Result, canonical_json, short_hash
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Store:
+    """The kept cells of a suite, `folder`/cells/<model>/*.json, and the CSV files made of them."""
+
+    folder: Path
+
+    def read(self, cell: Cell) -> tuple[str, list[Result]]:
+        """Key and rows of a kept cell; FileNotFoundError, or RecordError if it is damaged."""
+        return read_cell(self._path(cell))
+
+    def write(self, cell: Cell, key: str, rows: list[Result]) -> None:
+        """Keep a cell in place of what was kept of it before."""
+        write_cell(self._path(cell), key, rows)
+
+    def rebuild(self, models: Iterable[str], run_id: str, facts: Mapping[str, Any]) -> None:
+        """`<model>.csv` of all that is kept of these models, and this run in manifest.json."""
+        for model in sorted(models):
+            kept = list(self._whole_cells(model))
+            kept.sort(key=_place)
+            if kept:
+                path = self.folder / f"{_file_name(model)}.csv"
+                records.write_csv(path, (row for rows in kept for row in rows))
+        self._add_to_manifest(run_id, facts)
+
+    def _whole_cells(self, model: str) -> Iterable[list[Result]]:
+        for path in (self.folder / "cells" / _file_name(model)).glob("*.json"):
+            try:
+                yield read_cell(path)[1]
+            except RecordError as error:
+                log.warning("%s: left out of the results", error)
+
+    def _add_to_manifest(self, run_id: str, facts: Mapping[str, Any]) -> None:
+        path = self.folder / "manifest.json"
+        try:
+            runs = dict(json.loads(path.read_text(encoding="utf-8"))["runs"])
+        except FileNotFoundError:
+            runs = {}
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("%s is damaged (%s): begun anew", path, error)
+            runs = {}
+        runs[run_id] = facts
+        text = json.dumps({"runs": dict(sorted(runs.items()))}, indent=1, ensure_ascii=False)
+        records.write_atomically(path, text + "\n")
+
+    def _path(self, cell: Cell) -> Path:
+        rest = short_hash(canonical_json([cell.task.track, cell.task.edition, cell.model.variant]))
+        file = f"{_file_name(cell.task.system)}.{cell.seed}.{rest[:8]}.json"
+        return self.folder / "cells" / _file_name(cell.model.name) / file
+
+
+def write_cell(path: Path, key: str, rows: list[Result]) -> None:
+    """What all rows share once, the rest row by row, and a checksum over it."""
+    shared = [c for c in COLUMNS if all(getattr(row, c) == getattr(rows[0], c) for row in rows)]
+    columns = [c for c in COLUMNS if c not in shared]
+    body = {
+        "format": _FORMAT,
+        "key": key,
+        "shared": {column: getattr(rows[0], column) for column in shared},
+        "columns": columns,
+        "rows": [[getattr(row, column) for column in columns] for row in rows],
+    }
+    checked = {"body": body, "sha256": short_hash(canonical_json(body))}
+    records.write_atomically(path, json.dumps(checked) + "\n")
+
+
+def read_cell(path: Path) -> tuple[str, list[Result]]:
+    """Key and rows of a cell file; RecordError if it is torn, altered or of another format."""
+    try:
+        checked = json.loads(path.read_text(encoding="utf-8"))
+        body = checked["body"]
+        if short_hash(canonical_json(body)) != checked["sha256"]:
+            raise RecordError("the checksum does not match")
+        if body["format"] != _FORMAT:
+            raise RecordError(f"format {body['format']}, this version reads {_FORMAT}")
+        rows = [
+            Result(**body["shared"], **dict(zip(body["columns"], values, strict=True)))
+            for values in body["rows"]
+        ]
+        if not rows:
+            raise RecordError("no rows")
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} is damaged ({type(error).__name__}: {error})") from error
+    return body["key"], rows
+
+
+def _place(rows: list[Result]) -> tuple[str, str, str, int]:
+    return rows[0].task, rows[0].edition, rows[0].preset, rows[0].seed
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]", "_", name)

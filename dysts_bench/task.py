@@ -1,0 +1,331 @@
+"""Suites and tasks: the numbers a forecast is judged under, and the arrays of a task.
+
+A `Suite` is read from TOML and is pure data; `tasks` crosses it with systems; `load` turns one
+task into the arrays that a model and the metrics see. Arrays are (trajectories, times, dim) or
+(windows, horizon, dim).
+"""
+
+import hashlib
+import json
+import math
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+import systems
+from systems.catalog import Edition
+
+if TYPE_CHECKING:
+    from dysts_bench.metrics import Facts
+
+_SUITES = Path(__file__).parent / "suites"
+# Each role has initial states of its own, so that nothing a model has seen is asked of it again.
+_ROLES = {"train": 1, "validation": 2, "test": 3, "free_runs": 4}
+_SEEDS_PER_SUITE_SEED = 10
+
+
+class SuiteError(ValueError):
+    """A suite is unknown, or its file breaks the schema."""
+
+
+class DataError(ValueError):
+    """A task has no usable data: the fault of the system or the suite, never of a model."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The numbers of a suite; what each means stands beside it in suites/standard.toml."""
+
+    points_per_time_unit: int
+    train_points: int
+    validation_points: int
+    windows: int
+    context: int
+    horizon: float
+    horizon_max_steps: int
+    free_runs: int
+    free_context: int
+    free_steps: int
+    noise: float
+    observe: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Which models a run takes, seeds for the stochastic ones, seconds allowed a cell."""
+
+    description: str
+    models: tuple[str, ...] | None  # None: the whole zoo
+    seeds: int
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named, versioned protocol and its profiles."""
+
+    name: str
+    version: int
+    description: str
+    edition: Edition
+    track: str
+    seed: int
+    protocol: Protocol
+    profiles: dict[str, Profile]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One system under one protocol: hashable; with the catalog's entry it decides the arrays."""
+
+    suite: str
+    version: int
+    system: str
+    edition: Edition
+    track: str
+    protocol: Protocol
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name in result rows, such as "main/Lorenz"."""
+        return f"{self.track}/{self.system}"
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits of SHA-256 over every field."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """The arrays of a task, standardised with the training mean and deviation, and read-only.
+
+    `truth` is free of observation noise; it ends at the horizon, or where the catalog's
+    certificate does.
+    """
+
+    train: Float[np.ndarray, "1 train_points dim"]
+    validation: Float[np.ndarray, "1 validation_points dim"]
+    contexts: Float[np.ndarray, "windows context dim"]
+    truth: Float[np.ndarray, "windows horizon dim"]
+    free_contexts: Float[np.ndarray, "runs free_context dim"]
+    free_truth: Float[np.ndarray, "runs free_steps dim"]
+    facts: "Facts"
+    mean: Float[np.ndarray, " dim"]  # raw = standardised * std + mean
+    std: Float[np.ndarray, " dim"]
+    data_hash: str
+
+
+def suite_names() -> list[str]:
+    """The suites that come with the package."""
+    return sorted(path.stem for path in _SUITES.glob("*.toml"))
+
+
+def read_suite(name: str | Path) -> Suite:
+    """A suite by its name, or from a TOML file of your own; SuiteError says what is wrong."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = _SUITES / f"{name}.toml"
+        if str(name) not in suite_names():
+            raise SuiteError(f"there is no suite {str(name)!r}.{_meant(str(name), suite_names())}")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SuiteError(f"{path}: can't be read as TOML: {error}") from error
+    _validate(table, path)
+    protocol = {f.name: f.type(table["protocol"][f.name]) for f in fields(Protocol)}  # type: ignore[operator]
+    profiles = {key: _profile(value) for key, value in table["profiles"].items()}
+    return Suite(
+        name=table["name"],
+        version=int(table["version"]),
+        description=table["description"],
+        edition=table["edition"],
+        track=table["track"],
+        seed=int(table["seed"]),
+        protocol=Protocol(**protocol),
+        profiles=profiles,
+    )
+
+
+def tasks(suite: Suite, system_names: list[str]) -> list[Task]:
+    """The tasks of a suite on the systems named, in their order."""
+    return [
+        Task(
+            suite=suite.name,
+            version=suite.version,
+            system=name,
+            edition=suite.edition,
+            track=suite.track,
+            protocol=suite.protocol,
+            seed=suite.seed,
+        )
+        for name in system_names
+    ]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How a task counts time: in Lyapunov times, or in periods if the system is not chaotic."""
+
+    dt: float  # system time between samples
+    unit: float  # system time of one Lyapunov time (one period)
+    unit_name: str  # "Lyapunov times" or "periods"
+    steps: int  # horizon, in samples
+
+    @property
+    def horizon(self) -> float:
+        """The horizon in Lyapunov times (periods), after every cut."""
+        return self.steps * self.dt / self.unit
+
+
+def clock(task: Task) -> Clock:
+    """dt = min(period, Lyapunov time) / points; the horizon ends with the certificate, too.
+
+    The certificate counts from the start of the forecast, since a small error in the context's
+    past shrinks along the attractor while one made after it grows.
+    """
+    system = systems.load(task.system, edition=task.edition)
+    period, lyapunov_time = system.period, system.lyapunov_time
+    if not (math.isfinite(period) and period > 0 and lyapunov_time > 0):
+        raise DataError(
+            f"{task.system}: a task needs a positive period and Lyapunov time; the catalog has "
+            f"period {period!r} and Lyapunov time {lyapunov_time!r}. Calibrate the system first."
+        )
+    chaotic = math.isfinite(lyapunov_time)
+    unit = lyapunov_time if chaotic else period
+    dt = min(period, lyapunov_time) / task.protocol.points_per_time_unit
+    certified = math.inf if system.certified_horizon is None else system.certified_horizon
+    # The last sample within the horizon; a relative 1e-9 keeps 750.0000001 and 749.9999999 both at
+    # 750.
+    steps = math.floor(min(task.protocol.horizon, certified) * unit / dt * (1 + 1e-9))
+    steps = min(steps, task.protocol.horizon_max_steps)
+    if steps < 1:
+        raise DataError(
+            f"{task.system}: the horizon is shorter than one sample (certified for {certified} "
+            f"Lyapunov times, one sample is {dt / unit:.3g})."
+        )
+    return Clock(dt, unit, "Lyapunov times" if chaotic else "periods", steps)
+
+
+def load(task: Task) -> Windows:
+    """The arrays of `task`: trajectories from the cache, standardised by the training part.
+
+    Raises DataError when a coordinate is constant or not finite, so that no model is blamed for it.
+    """
+    from dysts_bench.metrics import Facts
+
+    system = systems.load(task.system, edition=task.edition)
+    protocol, time = task.protocol, clock(task)
+    observe = "all" if protocol.observe == "all" else list(system.observables[:1])
+
+    def sample(role: str, points: int, trajectories: int, noise: float) -> np.ndarray:
+        seed = _SEEDS_PER_SUITE_SEED * task.seed + _ROLES[role]
+        states = system.trajectory(
+            points,
+            dt=time.dt,
+            trajectories=trajectories,
+            seed=seed,
+            noise=noise,
+            observe=observe,
+        ).states
+        if not np.isfinite(states).all():
+            raise DataError(f"{task.system}: the {role} trajectories hold NaN or infinity.")
+        return states
+
+    test = ("test", protocol.context + time.steps, protocol.windows)
+    free = ("free_runs", protocol.free_context + protocol.free_steps, protocol.free_runs)
+    raw_train = sample("train", protocol.train_points, 1, protocol.noise)
+    mean, std = _scale(task, raw_train)
+    train = _standardised(raw_train, mean, std)
+    validation = _standardised(
+        sample("validation", protocol.validation_points, 1, protocol.noise), mean, std
+    )
+    seen_test = _standardised(sample(*test, protocol.noise), mean, std)
+    seen_free = _standardised(sample(*free, protocol.noise), mean, std)
+    # Seen with noise, judged without: the same trajectories once more.
+    true_test = _standardised(sample(*test, 0.0), mean, std) if protocol.noise else seen_test
+    true_free = _standardised(sample(*free, 0.0), mean, std) if protocol.noise else seen_free
+    return Windows(
+        train=train,
+        validation=validation,
+        contexts=seen_test[:, : protocol.context],
+        truth=true_test[:, protocol.context :],
+        free_contexts=seen_free[:, : protocol.free_context],
+        free_truth=true_free[:, protocol.free_context :],
+        facts=Facts(dt=time.dt, lyapunov_time=time.unit, scale=np.ones_like(std), train=train),
+        mean=mean,
+        std=std,
+        data_hash=_checksum(
+            [mean, std, train, validation, seen_test, true_test, seen_free, true_free]
+        ),
+    )
+
+
+def _standardised(
+    states: Float[np.ndarray, "trajectories times dim"],
+    mean: Float[np.ndarray, " dim"],
+    std: Float[np.ndarray, " dim"],
+) -> Float[np.ndarray, "trajectories times dim"]:
+    values = (states - mean) / std
+    values.flags.writeable = False  # a model must not be able to alter what it is judged by
+    return values
+
+
+def _scale(
+    task: Task, train: Float[np.ndarray, "1 times dim"]
+) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:
+    mean, std = train.mean(axis=(0, 1)), train.std(axis=(0, 1))
+    # A deviation at the rounding of the mean is a constant coordinate seen through float64.
+    still = ~(std > 1e-12 * np.abs(mean))
+    if still.any():
+        raise DataError(
+            f"{task.system}: coordinates {np.flatnonzero(still).tolist()} are constant over the "
+            "training trajectory and can't be standardised; observe others in the catalog."
+        )
+    return mean, std
+
+
+def _checksum(arrays: list[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array, dtype="<f8").data)
+    return digest.hexdigest()[:12]
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return json.loads((_SUITES / "suite.schema.json").read_text(encoding="utf-8"))
+
+
+def _validate(table: dict[str, Any], path: Path) -> None:
+    from jsonschema import Draft202012Validator  # 60 ms: only when a suite is read
+
+    for error in Draft202012Validator(_schema()).iter_errors(table):
+        where = ".".join(map(str, error.absolute_path)) or "top level"
+        hint = ""
+        if error.validator == "additionalProperties" and "properties" in error.schema:
+            known = list(error.schema["properties"])
+            unknown = [key for key in error.instance if key not in known]
+            hint = _meant(unknown[0], known)
+        raise SuiteError(f"{path}: {where}: {error.message}.{hint}")
+    if not all(map(math.isfinite, (table["protocol"]["horizon"], table["protocol"]["noise"]))):
+        raise SuiteError(f"{path}: protocol: horizon and noise must be finite numbers.")
+
+
+def _profile(table: dict[str, Any]) -> Profile:
+    models = None if table["models"] == "all" else tuple(table["models"])
+    return Profile(table["description"], models, int(table["seeds"]), float(table["timeout"]))
+
+
+def _meant(word: str, known: list[str]) -> str:
+    close = get_close_matches(word, known, n=3)
+    return f" Did you mean {' or '.join(close)}?" if close else f" Known: {', '.join(known)}."
