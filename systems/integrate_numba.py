@@ -19,8 +19,8 @@ from systems import llvm
 from systems.catalog import Field, System
 
 METHOD = "dop853/1"  # raised whenever the same call would return other bits
-RTOL = 1e-13
-ATOL = 1e-13
+RTOL = 1e-14
+ATOL = 1e-14
 SMOOTHING_ORDER = 8  # a break in the solution is smooth to the method after so many delays
 
 

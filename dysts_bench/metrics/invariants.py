@@ -21,7 +21,6 @@ Points = Float[np.ndarray, "times dim"]
 # dimension 3 reads 2.87 at 1 %, 2.68 at 10 %), closer ones are too few (between runs of Lorenz of
 # 5000 points the estimate varies by 0.03 at 1 %, 0.12 at 0.1 %, 0.22 at 0.03 %).
 CLOSEST, FARTHEST = 1e-3, 1e-2
-RADII = 12
 BLOCKS = 20
 
 # Segments of a run whose spectra are averaged. Independent Lorenz runs of 5000 steps are 0.11 apart
@@ -93,7 +92,7 @@ def correlation_dimension(points: Points, theiler: int | None = None) -> tuple[f
     Source: Takens, Lecture Notes in Mathematics 1125, 99 (1985); Theiler, Phys. Rev. A 34, 2427
     (1986), for the window in time.
     """
-    from dysts_bench.metrics._pairs import bin_edges, count_pairs
+    from dysts_bench.metrics._pairs import ZERO, bin_edges, count_pairs
 
     if points.ndim != 2 or not np.isfinite(points).all():
         raise ValueError(f"points must be (times, dim) and finite; got shape {points.shape}")
@@ -109,14 +108,14 @@ def correlation_dimension(points: Points, theiler: int | None = None) -> tuple[f
     if extent == 0:
         return 0.0, 0.0
     normalised = np.ascontiguousarray(((points - points.mean(axis=0)) / extent).T)
-    counts = count_pairs(normalised, theiler, BLOCKS, _reach(normalised))
+    counts = count_pairs(normalised, theiler, BLOCKS, max(_reach(normalised), ZERO))
     if counts[0].sum() < FARTHEST * pairs:
         counts = count_pairs(normalised, theiler, BLOCKS, float(points.shape[1]))
     within = counts.cumsum(axis=1)  # pairs closer than each bin's upper edge
-    wanted = np.geomspace(CLOSEST, FARTHEST, RADII) * pairs
-    radii = np.searchsorted(within[0], wanted)
-    if radii[0] == 0:
+    smallest, largest = np.searchsorted(within[0], [CLOSEST * pairs, FARTHEST * pairs])
+    if smallest == 0:
         return 0.0, 0.0
+    radii = np.arange(smallest, largest + 1)
     edges = bin_edges(counts.shape[1])
     log_distance = np.log((edges[:-1] + edges[1:]) / 2) / 2
     log_radius = np.log(edges[radii + 1]) / 2

@@ -104,7 +104,7 @@ def r2(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     spread = np.sum((truth - truth.mean(axis=1, keepdims=True)) ** 2, axis=1)
     explained = 1 - residual / spread
     met = np.where(np.isfinite(residual), residual == 0, -np.inf)
-    return np.mean(np.where(_constant(truth), met, explained), axis=1)
+    return np.mean(np.where(_constant(truth) | (spread == 0), met, explained), axis=1)
 
 
 @metric(unit="correlation", better="higher", ideal=1.0, worst=-1.0, invariant=("units", "origin"))
@@ -113,7 +113,7 @@ def pearson(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
 
     A coordinate constant in truth or forecast counts 0 (1 if both are equal throughout).
     """
-    return np.mean(_correlation(truth, forecast), axis=1)
+    return _mean_where_defined(_product(truth, forecast), truth, forecast)
 
 
 @metric(unit="correlation", better="higher", ideal=1.0, worst=-1.0, invariant=("units", "origin"))
@@ -122,22 +122,26 @@ def spearman(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
 
     A coordinate constant in truth or forecast counts 0 (1 if both are equal throughout).
     """
-    correlation = _correlation(_ranks(truth), _ranks(forecast))
-    # Constant and equal: ranks cannot tell 0, 0, 0 from 5, 5, 5.
-    both_constant = _constant(truth) & _constant(forecast)
-    equal = np.all(truth == forecast, axis=1)
-    correlation = np.where(both_constant, equal, correlation)
+    return _mean_where_defined(_product(_ranks(truth), _ranks(forecast)), truth, forecast)
+
+
+def _product(x: Windows, y: Windows) -> PerCoordinate:
+    """Linear correlation over time of each coordinate."""
+    return np.sum(_unit_deviation(x) * _unit_deviation(y), axis=1)
+
+
+def _unit_deviation(x: Windows) -> Windows:
+    deviation = x - x.mean(axis=1, keepdims=True)
+    deviation /= np.abs(deviation).max(axis=1, keepdims=True)  # or 1e200 squared overflows
+    return deviation / np.sqrt(np.sum(deviation**2, axis=1, keepdims=True))
+
+
+def _mean_where_defined(correlation: PerCoordinate, truth: Windows, forecast: Windows) -> PerWindow:
+    undefined = _constant(truth) | _constant(forecast)
+    met = np.all(truth == forecast, axis=1)
     # An infinity has a rank, but a forecast that left the real numbers has no correlation.
     finite = np.isfinite(forecast).all(axis=1)
-    return np.mean(np.where(finite, correlation, np.nan), axis=1)
-
-
-def _correlation(x: Windows, y: Windows) -> PerCoordinate:
-    x_spread, y_spread = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
-    product = np.sum(x_spread * y_spread, axis=1)
-    norm = np.sqrt(np.sum(x_spread**2, axis=1) * np.sum(y_spread**2, axis=1))
-    undefined = (_constant(x) | _constant(y)) & np.isfinite(norm)
-    return np.where(undefined, np.all(x == y, axis=1), product / norm)
+    return np.mean(np.where(finite, np.where(undefined, met, correlation), np.nan), axis=1)
 
 
 def _ranks(x: Windows) -> Windows:
