@@ -1,0 +1,62 @@
+# Everything runs in .venv, made on first use; `make help` lists the targets.
+PYTHON   ?= python3
+PROFILE  ?= quick
+SYSTEMS  ?= all
+MODELS   ?=
+JOBS     ?= $(shell nproc 2>/dev/null || echo 2)
+RESULTS  ?= results
+VENV     := .venv
+BENCH    := $(VENV)/bin/dysts-bench
+PIP      := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help benchmark test data leaderboard lint bench calibrate test-resume clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 22
+	@echo "  variables: PROFILE=quick|standard|full SYSTEMS=Lorenz,Rossler MODELS=nvar,esn JOBS=2"
+
+benchmark: $(VENV)/.core ## fit and score the models of PROFILE on every system, print the leaderboard
+	@$(BENCH) run --profile $(PROFILE) --systems $(SYSTEMS) $(if $(MODELS),--models $(MODELS)) --jobs $(JOBS) --results $(RESULTS)
+
+data: $(VENV)/.core ## generate the trajectories of all systems into the cache
+	@$(BENCH) run --data-only --profile $(PROFILE) --systems $(SYSTEMS) --jobs $(JOBS)
+
+leaderboard: $(VENV)/.core ## print the leaderboard of what is under results/
+	@$(BENCH) leaderboard --results $(RESULTS)
+
+test: $(VENV)/.dev ## run the test suite
+	@$(VENV)/bin/python -m pytest -n $(JOBS)
+
+lint: $(VENV)/.dev ## format check, lint and types
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+
+bench: $(VENV)/.dev ## speed against peers, side by side in one run
+	@$(VENV)/bin/python -m benchmarks.start
+
+calibrate: $(VENV)/.core ## measure periods and exponents of entries whose equations changed
+	@$(BENCH) calibrate
+
+test-resume: $(VENV)/.dev ## kill a run ten times, resume, compare leaderboards byte for byte
+	@$(VENV)/bin/python -m benchmarks.resume
+
+clean: ## remove the environment (results and caches stay)
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 …"; exit 1; }
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing dysts-bench"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	@echo "installing what the tests need"
+	@$(PIP) -e '.[dev]'
+	@touch $@
