@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 Windows = Float[np.ndarray, "windows horizon dim"]
+Part = Float[np.ndarray, "windows first dim"]
 PerWindow = Float[np.ndarray, " windows"]
 
 METRICS: dict[str, Metric] = {}
@@ -95,7 +96,7 @@ class Metric:
     def __call__(self, truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
         return self.function(*self.cut(truth, forecast, facts), facts)
 
-    def cut(self, truth: Windows, forecast: Windows, facts: Facts) -> tuple[Windows, Windows]:
+    def cut(self, truth: Windows, forecast: Windows, facts: Facts) -> tuple[Part, Part]:
         """The part of both arrays that is scored; raises TooShort if they do not reach so far."""
         if self.first is None:
             return truth, forecast

@@ -8,7 +8,7 @@ that no coordinate counts for more because of its units.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from dysts_bench.metrics.base import Facts, PerWindow, TooShort, Windows, metric
 
@@ -159,7 +159,7 @@ def _ranks(x: Windows) -> Windows:
     return ranks
 
 
-def _constant(x: Windows) -> PerCoordinate:
+def _constant(x: Windows) -> Bool[np.ndarray, "windows dim"]:
     """Whether a coordinate takes one value throughout (exactly: sums of equal floats round)."""
     return np.all(x == x[:, :1], axis=1)
 

@@ -1,0 +1,296 @@
+"""What every metric must do, whoever wrote it; metrics are discovered, not listed."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from dysts_bench import metrics
+from dysts_bench.metrics import METRICS, Facts, Metric, score
+
+ALL = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+WINDOWED = [metric for metric in METRICS.values() if metric.data == "windows"]
+FREE = [metric for metric in METRICS.values() if metric.data == "free_runs"]
+
+
+def henon(windows: int, times: int, seed: int) -> np.ndarray:
+    """(windows, times, 2) on the attractor of the Hénon map, Lyapunov time 1/0.419 steps."""
+    x, y = np.random.default_rng(seed).uniform(-0.1, 0.1, (2, windows))
+    states = []
+    for _ in range(100 + times):
+        x, y = 1 - 1.4 * x**2 + y, 0.3 * x
+        states.append((x, y))
+    return np.moveaxis(np.array(states[100:]), 2, 0)
+
+
+TRUTH = {"windows": henon(5, 60, seed=1), "free_runs": henon(3, 1200, seed=2)}
+TRAIN = henon(1, 2000, seed=3)
+FACTS = Facts(dt=1.0, lyapunov_time=1 / 0.419, scale=TRAIN.std(axis=(0, 1)), train=TRAIN)
+
+
+def worse_forecasts(truth: np.ndarray) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(4)
+    noise = rng.normal(size=truth.shape) * FACTS.scale
+    cycle = np.cos(np.arange(truth.shape[1]) * np.array([[0.5], [0.5]])).T * FACTS.scale
+    return {
+        "late": np.roll(truth, 3, axis=1),
+        "shuffled": rng.permuted(truth, axis=1),
+        "noisy": truth + noise,
+        "noise": noise,
+        "cycle": np.broadcast_to(cycle, truth.shape),
+        "constant": np.broadcast_to(truth.mean(axis=1, keepdims=True), truth.shape),
+    }
+
+
+# An invariant forgets the phase, so it cannot see a delay; the dimension forgets time altogether.
+BLIND = {
+    "correlation_dimension_error": {"late", "shuffled"},
+    "power_spectrum_distance": {"late"},
+}
+
+
+def better(metric: Metric, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a > b if metric.better == "higher" else a < b
+
+
+def ideal(metric: Metric, truth: np.ndarray) -> float:
+    return min(metric.ideal, metric.limit(truth, FACTS)) if metric.limit else metric.ideal
+
+
+@ALL
+def test_a_metric_says_what_it_is(metric: Metric) -> None:
+    assert metric.description.endswith(".")
+    assert metric.better in ("higher", "lower")
+    assert metric.ideal > metric.worst if metric.better == "higher" else metric.ideal < metric.worst
+    assert METRICS[metric.name] is metric
+    modules = (metrics.pointwise, metrics.horizon, metrics.invariants)
+    assert any(getattr(m, metric.function.__name__, None) is metric.function for m in modules)
+
+
+@ALL
+def test_a_perfect_forecast_has_the_ideal_value(metric: Metric) -> None:
+    truth = TRUTH[metric.data]
+    np.testing.assert_allclose(
+        metric(truth, truth.copy(), FACTS), ideal(metric, truth), rtol=0, atol=1e-12
+    )
+
+
+@ALL
+def test_worse_forecasts_score_worse_than_perfect(metric: Metric) -> None:
+    truth = TRUTH[metric.data]
+    perfect = metric(truth, truth.copy(), FACTS)
+    for kind, forecast in worse_forecasts(truth).items():
+        if kind not in BLIND.get(metric.name, ()):
+            values = metric(truth, forecast, FACTS)
+            assert better(metric, perfect, values).all(), kind
+            assert (np.abs(perfect - values) > 1e-6).all(), kind
+
+
+@pytest.mark.parametrize("metric", WINDOWED, ids=lambda metric: metric.name)
+def test_more_noise_scores_worse(metric: Metric) -> None:
+    truth = TRUTH["windows"]
+    noise = np.random.default_rng(5).normal(size=truth.shape) * FACTS.scale
+    values = [np.median(metric(truth, truth + a * noise, FACTS)) for a in (0.01, 0.3, 1.0, 10.0)]
+    steps = np.diff(values) * (1 if metric.better == "lower" else -1)
+    assert (steps >= 0).all() and steps.sum() > 0
+
+
+@ALL
+def test_windows_are_scored_each_by_itself(metric: Metric) -> None:
+    truth = TRUTH[metric.data]
+    forecast = truth + 0.1 * np.random.default_rng(6).normal(size=truth.shape)
+    values = metric(truth, forecast, FACTS)
+    order = np.random.default_rng(7).permutation(len(truth))
+    assert values.shape == (len(truth),)
+    np.testing.assert_array_equal(metric(truth[order], forecast[order], FACTS), values[order])
+    np.testing.assert_array_equal(metric(truth[:1], forecast[:1], FACTS), values[:1])
+
+
+def in_other_units(factor: np.ndarray, offset: np.ndarray, data: str) -> tuple:
+    """Truth, forecast and facts after x → factor · x + offset."""
+    truth = TRUTH[data]
+    forecast = truth + 0.1 * np.random.default_rng(8).normal(size=truth.shape)
+    facts = replace(FACTS, scale=FACTS.scale * factor, train=TRAIN * factor + offset)
+    return truth * factor + offset, forecast * factor + offset, facts
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("invariance", "factor", "offset"),
+    [("units", [8.0, 0.3], [0.0, 0.0]), ("origin", [1.0, 1.0], [3.0, -0.7])],
+)
+def test_declared_invariances_hold_and_no_others(
+    metric: Metric, invariance: str, factor: list[float], offset: list[float]
+) -> None:
+    plain = metric(*in_other_units(np.ones(2), np.zeros(2), metric.data))
+    changed = metric(*in_other_units(np.array(factor), np.array(offset), metric.data))
+    same = np.allclose(plain, changed, rtol=1e-7, atol=1e-9)
+    assert same == (invariance in metric.invariant)
+
+
+def bad_forecasts(truth: np.ndarray) -> dict[str, tuple[np.ndarray, str]]:
+    half_nan, leaving = truth.copy(), truth.copy()
+    half_nan[:, truth.shape[1] // 2 :] = np.nan
+    leaving += 10.0 ** np.minimum(np.arange(truth.shape[1]), 300)[:, None]
+    return {
+        "nan": (np.full_like(truth, np.nan), "nan"),
+        "half nan": (half_nan, "nan"),
+        "infinity": (np.full_like(truth, np.inf), "diverged"),
+        "both infinities": (np.where(truth > 0, np.inf, -np.inf), "diverged"),
+        "overflow": (np.full_like(truth, 1e300), "diverged"),
+        "leaving": (leaving, "diverged"),
+        "constant": (np.full_like(truth, 0.1), "ok"),
+        "zero": (np.zeros_like(truth), "ok"),
+    }
+
+
+@pytest.mark.parametrize("data", ["windows", "free_runs"])
+@pytest.mark.parametrize("kind", bad_forecasts(TRUTH["windows"]))
+def test_bad_forecasts_have_declared_values_and_cost_no_row(data: str, kind: str) -> None:
+    truth = TRUTH[data]
+    forecast, status = bad_forecasts(truth)[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = score(truth, forecast, FACTS, data=data)
+    assert [s.metric.data for s in scores] == [data] * len(scores)
+    assert len(scores) == len(WINDOWED if data == "windows" else FREE)
+    for s in scores:
+        expected = len(truth) if s.metric.per_window else 1
+        assert len(s.values) == len(s.statuses) == len(s.censored) == expected
+        assert not np.isnan(s.values).any(), s.metric.name
+        if s.metric.first is None:
+            assert s.status == status, s.metric.name
+            assert bool(s.message) == (status != "ok")
+        if kind in ("nan", "infinity", "both infinities"):
+            assert set(s.values) == {s.metric.worst}, s.metric.name
+        elif s.metric.first is None or kind != "half nan":  # its first half is perfect
+            perfect = ideal(s.metric, truth)
+            assert better(s.metric, np.full(expected, perfect), np.array(s.values)).all()
+
+
+def test_one_bad_window_leaves_the_others_alone() -> None:
+    truth = TRUTH["windows"]
+    forecast = truth + 0.01
+    forecast[2, 5] = np.nan
+    for metric in WINDOWED:
+        values = metric(truth, forecast, FACTS)
+        others = np.delete(values, 2)
+        kept = np.delete(truth, 2, axis=0), np.delete(forecast, 2, axis=0)
+        np.testing.assert_allclose(others, metric(*kept, FACTS), rtol=1e-12)
+    scores = {s.metric.name: s for s in score(truth, forecast, FACTS)}
+    assert scores["valid_prediction_time"].statuses == ("ok", "ok", "nan", "ok", "ok")
+    assert scores["mse"].message.startswith("1 of 5 forecasts")
+    assert scores["mse"].value == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("data", ["windows", "free_runs"])
+def test_too_short_data_is_a_row_with_its_reason(data: str) -> None:
+    truth = TRUTH[data][:, :1]
+    facts = replace(FACTS, train=None)
+    for s in score(truth, truth + 0.1, facts, data=data):
+        assert s.status in ("ok", "unsupported"), s.message
+        if s.status == "unsupported":
+            assert np.isnan(s.values).all() and s.message
+    unsupported = {s.metric.name for s in score(truth, truth, facts, data=data) if s.message}
+    assert unsupported >= ({"mase", "nrmse_at_1"} if data == "windows" else {m.name for m in FREE})
+
+
+def test_a_metric_that_breaks_is_its_own_row_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object) -> np.ndarray:
+        raise ZeroDivisionError("one over nothing")
+
+    monkeypatch.setitem(METRICS, "mse", replace(METRICS["mse"], function=breaks))
+    scores = {s.metric.name: s for s in score(TRUTH["windows"], TRUTH["windows"], FACTS)}
+    assert (scores["mse"].status, scores["mse"].message) == (
+        "crash",
+        "ZeroDivisionError: one over nothing",
+    )
+    assert scores["mae"].value == 0.0
+
+
+@ALL
+def test_arrays_that_cannot_be_compared_are_refused(metric: Metric) -> None:
+    truth = TRUTH[metric.data]
+    with pytest.raises(ValueError, match="one shape"):
+        metric.function(truth, truth[:, :-1], FACTS)
+    with pytest.raises(ValueError, match="at least one of each"):
+        metric.function(truth[0], truth[0], FACTS)
+    with pytest.raises(ValueError, match="each of the 1 coordinates"):
+        metric.function(truth[..., :1], truth[..., :1], FACTS)
+    broken = truth.copy()
+    broken[1, 7, 0] = np.inf
+    with pytest.raises(ValueError, match="inf at window 1, step 7, coordinate 0"):
+        metric.function(broken, truth, FACTS)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"dt": 0.0}, {"lyapunov_time": math.inf}, {"scale": np.array([1.0, 0.0])}]
+)
+def test_facts_refuse_units_that_are_none(wrong: dict) -> None:
+    with pytest.raises(ValueError, match="positive, finite"):
+        replace(FACTS, **wrong)
+
+
+@ALL
+def test_inputs_are_left_as_they_are(metric: Metric) -> None:
+    truth = TRUTH[metric.data].copy()
+    forecast = truth[:, ::-1].copy()
+    truth.flags.writeable = forecast.flags.writeable = False
+    metric(truth, forecast, FACTS)
+
+
+WIDE = st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1e150, -1e300, np.nan, np.inf, -np.inf])
+TAME = st.floats(-3, 3) | st.just(0.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(float, (2, 9, 2), elements=TAME), arrays(float, (2, 9, 2), elements=WIDE))
+def test_no_forecast_gives_nan_a_warning_or_more_than_ideal(
+    truth: np.ndarray, forecast: np.ndarray
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for metric in WINDOWED:
+            values = metric(truth, forecast, FACTS)
+            low, high = sorted((metric.worst, ideal(metric, truth)))
+            assert ((values >= low - 1e-9) & (values <= high + 1e-9)).all(), metric.name
+            if (np.abs(forecast) <= 1e6).all():  # `worst` in place of NaN hides no 0/0 of our own
+                with np.errstate(all="ignore"):
+                    bare = metric.function.__wrapped__(*metric.cut(truth, forecast, FACTS), FACTS)
+                assert not np.isnan(bare).any(), metric.name
+
+
+def test_shapes_are_those_of_the_annotations() -> None:
+    code = """
+import numpy as np
+from jaxtyping import install_import_hook
+
+files = [f"dysts_bench.metrics.{name}" for name in ("base", "pointwise", "horizon", "invariants")]
+with install_import_hook(files, "beartype.beartype"):
+    from dysts_bench.metrics import Facts, score
+truth = np.random.default_rng(0).normal(size=(3, 600, 2))
+facts = Facts(dt=1.0, lyapunov_time=20.0, scale=np.ones(2), train=truth)
+for data in ("windows", "free_runs"):
+    for s in score(truth, truth[::-1], facts, data=data):
+        print(s.metric.name, s.status, s.message)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {line.strip() for line in run.stdout.splitlines()} == {f"{name} ok" for name in METRICS}
+
+
+def test_importing_the_metrics_loads_no_heavy_library() -> None:
+    code = (
+        "import sys, dysts_bench.metrics; "
+        "print(*[m for m in ('numba', 'scipy', 'pandas', 'sympy') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
