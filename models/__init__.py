@@ -1,0 +1,119 @@
+"""Who forecasts: the zoo of models by name, outside models by file or entry point.
+
+Importing this package loads no model; `create("nvar")` loads the one it is asked for.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from models.base import FitError, Forecaster, hyperparameters
+
+__all__ = [
+    "ZOO",
+    "FitError",
+    "Forecaster",
+    "create",
+    "hyperparameters",
+    "load_class",
+    "names",
+    "presets",
+]
+
+ZOO: dict[str, str] = {
+    "naive_mean": "models.baselines:NaiveMean",
+    "persistence": "models.baselines:Persistence",
+    "drift": "models.baselines:Drift",
+    "seasonal": "models.baselines:Seasonal",
+    "analog": "models.baselines:Analog",
+    "linear": "models.baselines:Linear",
+    "nvar": "models.reservoir:NVAR",
+    "esn": "models.reservoir:ESN",
+}
+
+ENTRY_POINTS = "dysts_bench.models"
+
+
+def names() -> list[str]:
+    """Every model that `create` knows: the zoo, then installed entry points."""
+    return list(_known())
+
+
+def presets(name: str) -> list[str]:
+    """The presets of a model, as in `create("nvar:gilpin2023")`."""
+    return list(_find(name).presets)
+
+
+def create(name: str, **hyperparameters: Any) -> Forecaster:
+    """A new model: `nvar`, `nvar:gilpin2023` (a preset) or `path/to/file.py:Class`.
+
+    `hyperparameters` win over the preset's. Raises ValueError for a name, a preset or a
+    hyperparameter that does not exist, with the closest ones that do.
+    """
+    if ".py:" in name:
+        cls, settings = load_class(name), {}
+    else:
+        plain, _, preset = name.partition(":")
+        cls = _find(plain)
+        if preset and preset not in cls.presets:
+            raise ValueError(_unknown(f"preset of {plain}", preset, list(cls.presets)))
+        settings = dict(cls.presets[preset]) if preset else {}
+    accepted = list(inspect.signature(cls).parameters)
+    for key in hyperparameters:
+        if key not in accepted:
+            raise ValueError(_unknown(f"hyperparameter of {name}", key, accepted))
+    return cls(**settings | hyperparameters)
+
+
+def load_class(reference: str) -> type[Forecaster]:
+    """The class behind `path/to/file.py:Class` or `package.module:Class`.
+
+    The file is run as any imported module is: name only files that you trust.
+    """
+    source, _, class_name = reference.rpartition(":")
+    if not source or not class_name.isidentifier():
+        raise ValueError(f"a model is named as file.py:Class or module:Class, got {reference!r}")
+    module = _load_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
+    cls = vars(module).get(class_name)
+    if not (isinstance(cls, type) and issubclass(cls, Forecaster)):
+        here = [key for key, value in vars(module).items() if isinstance(value, type)]
+        raise ValueError(_unknown(f"Forecaster in {source}", class_name, here))
+    return cls
+
+
+def _known() -> dict[str, str]:
+    outside = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    return ZOO | {name: value for name, value in outside.items() if name not in ZOO}
+
+
+def _find(name: str) -> type[Forecaster]:
+    known = _known()
+    if name not in known:
+        raise ValueError(_unknown("model", name, list(known)))
+    return load_class(known[name])
+
+
+def _load_file(path: Path) -> Any:
+    path = path.resolve()
+    if not path.is_file():
+        raise ValueError(f"no file {path}: a model of your own is named as path/to/file.py:Class")
+    name = f"models_outside_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # true of every .py file
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their own module up while they are made
+    spec.loader.exec_module(module)
+    return module
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = (
+        f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known) or 'none'}"
+    )
+    return f"no {kind} is called {name!r}. {hint}"

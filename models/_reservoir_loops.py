@@ -1,0 +1,188 @@
+"""The time loops of models.reservoir, compiled by numba: import this module inside functions only.
+
+States are stored (unit, lane) with a lane per window, so that every inner loop is over
+neighbouring numbers; no fast-math, so a lane's numbers do not depend on how many lanes there are.
+A lane that leaves |x| < limit is NaN from there on.
+"""
+
+# mypy: allow-untyped-defs
+
+import numba
+import numpy as np
+
+# numpy's rules for division: Python's would put a test for zero, and a branch, into every loop.
+compiled = numba.njit(cache=True, error_model="numpy")
+
+
+@compiled
+def run_polynomial(weights, parents, variables, history, taps, stride, horizon, limit):
+    """Iterate x <- x + weights^T p(x_t, x_{t-s}, …), where monomial f is parents[f] · variables[f].
+
+    history: (windows, memory, dim), of which the last (taps - 1) · stride + 1 states are used.
+    Returns (windows, horizon, dim).
+    """
+    lanes, known, dim = history.shape
+    memory = (taps - 1) * stride + 1
+    past = np.empty((memory, dim, lanes))  # ring: time t lies at t % memory
+    for t in range(memory):
+        for d in range(dim):
+            for lane in range(lanes):
+                past[t, d, lane] = history[lane, known - memory + t, d]
+    features = weights.shape[0]
+    inputs = np.empty((taps * dim, lanes))
+    monomials = np.empty((features, lanes))
+    monomials[0] = 1.0
+    change = np.empty((dim, lanes))
+    forecast = np.empty((lanes, horizon, dim))
+    for t in range(horizon):
+        now = t + memory - 1
+        for tap in range(taps):
+            inputs[tap * dim : (tap + 1) * dim] = past[(now - tap * stride) % memory]
+        for d in range(dim):
+            change[d] = weights[0, d]
+        for f in range(1, features):
+            for lane in range(lanes):
+                monomials[f, lane] = monomials[parents[f], lane] * inputs[variables[f], lane]
+            for d in range(dim):
+                weight = weights[f, d]
+                for lane in range(lanes):
+                    change[d, lane] += weight * monomials[f, lane]
+        _advance(past, now % memory, (now + 1) % memory, change, forecast, t, limit)
+    return forecast
+
+
+@compiled
+def _advance(past, now, then, change, forecast, t, limit):
+    dim, lanes = change.shape
+    for lane in range(lanes):
+        inside = True
+        for d in range(dim):
+            inside = inside and abs(past[now, d, lane] + change[d, lane]) < limit
+        for d in range(dim):
+            value = past[now, d, lane] + change[d, lane] if inside else np.nan
+            past[then, d, lane] = value
+            forecast[lane, t, d] = value
+
+
+@compiled
+def drive(sources, links, input_weights, bias, leak, series):
+    """Reservoir states (times, units) under one series (times, dim), started at rest."""
+    times, units = len(series), len(sources)
+    states = np.empty((times, units))
+    state = np.zeros((units, 1))
+    drive_term = np.empty((units, 1))
+    for t in range(times):
+        step(sources, links, input_weights, bias, leak, series[t].reshape(-1, 1), state, drive_term)
+        states[t] = state[:, 0]
+    return states
+
+
+@compiled
+def run_reservoir(
+    sources, links, input_weights, bias, leak, readout, squared, context, horizon, limit
+):
+    """Drive the reservoir by the context (windows, context, dim), then by its own output.
+
+    readout: (units + dim + 1, dim) on [h, squared where squared[i]; x; 1]; its output is the
+    change of x. Returns (windows, horizon, dim).
+    """
+    lanes, known, dim = context.shape
+    units = len(sources)
+    state = np.zeros((units, lanes))
+    drive_term = np.empty((units, lanes))
+    x = np.empty((dim, lanes))
+    change = np.empty((dim, lanes))
+    forecast = np.empty((lanes, horizon, dim))
+    for t in range(known + horizon - 1):
+        if t < known:
+            for d in range(dim):
+                for lane in range(lanes):
+                    x[d, lane] = context[lane, t, d]
+        step(sources, links, input_weights, bias, leak, x, state, drive_term)
+        if t >= known - 1:
+            read(readout, squared, state, x, change)
+            for lane in range(lanes):
+                inside = True
+                for d in range(dim):
+                    inside = inside and abs(x[d, lane] + drive_term[d, lane]) < limit
+                for d in range(dim):
+                    x[d, lane] = x[d, lane] + change[d, lane] if inside else np.nan
+                    forecast[lane, t - known + 1, d] = x[d, lane]
+    return forecast
+
+
+@compiled
+def step(sources, links, input_weights, bias, leak, x, state, drive_term):
+    """state <- (1 - leak) state + leak tanh(W state + W_in x + b), in place.
+
+    Unit i hears the units sources[i] with the weights links[i]: a fixed in-degree.
+    """
+    units, lanes = state.shape
+    for i in range(units):
+        for lane in range(lanes):
+            drive_term[i, lane] = bias[i]
+        for d in range(len(x)):
+            weight = input_weights[i, d]
+            for lane in range(lanes):
+                drive_term[i, lane] += weight * x[d, lane]
+        for j in range(sources.shape[1]):
+            source, weight = sources[i, j], links[i, j]
+            for lane in range(lanes):
+                drive_term[i, lane] += weight * state[source, lane]
+    flat_drive, flat_state = drive_term.ravel(), state.ravel()
+    for i in range(units * lanes):
+        flat_state[i] = (1 - leak) * flat_state[i] + leak * tanh(flat_drive[i])
+
+
+@compiled
+def read(readout, squared, state, x, change):
+    """change <- readout^T [state, squared where squared[i]; x; 1]."""
+    units, lanes = state.shape
+    dim = len(x)
+    for d in range(dim):
+        change[d] = readout[units + dim, d]
+    for i in range(units + dim):
+        for d in range(dim):
+            weight = readout[i, d]
+            if i >= units:
+                for lane in range(lanes):
+                    change[d, lane] += weight * x[i - units, lane]
+            elif squared[i]:
+                for lane in range(lanes):
+                    change[d, lane] += weight * state[i, lane] * state[i, lane]
+            else:
+                for lane in range(lanes):
+                    change[d, lane] += weight * state[i, lane]
+
+
+@compiled
+def tanh(x):
+    """E / (E + 2) with E = exp(2x) - 1, without a branch, so that loops over it are vectorised.
+
+    Eight times faster here than the C library's, one call at a time, and as exact (a few 1e-16).
+    exp(2x) - 1 = 2^n expm1(r) + 2^n - 1 with 2x = n log 2 + r; the Taylor series of expm1 to
+    order 14 is exact to rounding for |r| <= log(2)/2, and tanh is 1 beyond |x| = 20.
+    """
+    y = 2.0 * min(max(x, -20.0), 20.0)
+    # Adding 1.5 · 2^52 rounds to an integer and leaves it in the last bits; floor and a cast to int
+    # would do the same, but AVX2 has no vector instruction for that cast.
+    shifted = y * 1.4426950408889634 + 6755399441055744.0
+    n = shifted - 6755399441055744.0
+    r = (y - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10
+    series = 1.0 / 87178291200
+    series = series * r + 1.0 / 6227020800
+    series = series * r + 1.0 / 479001600
+    series = series * r + 1.0 / 39916800
+    series = series * r + 1.0 / 3628800
+    series = series * r + 1.0 / 362880
+    series = series * r + 1.0 / 40320
+    series = series * r + 1.0 / 5040
+    series = series * r + 1.0 / 720
+    series = series * r + 1.0 / 120
+    series = series * r + 1.0 / 24
+    series = series * r + 1.0 / 6
+    series = series * r + 0.5
+    series = series * r * r + r
+    power = np.int64((np.float64(shifted).view(np.int64) + 1023) << 52).view(np.float64)
+    minus_one = power * series + (power - 1.0)
+    return minus_one / (minus_one + 2.0)

@@ -1,0 +1,98 @@
+"""The validation search shared by every model that chooses hyperparameters.
+
+Candidates are compared by free runs on validation data, never by one-step error: a model can be
+excellent one step ahead and unstable after ten. The score of a free run is the number of steps
+until its normalised error first exceeds THRESHOLD, averaged over windows; ties are broken by the
+mean logarithm of the error. Data are standardised, so errors are in units of standard deviations.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+from models.base import FitError, Forecast, Trajectories, Windows, end_at_divergence
+
+THRESHOLD = 0.4
+WINDOWS = 12
+STEPS = 500  # 30 steps or more make a Lyapunov time in the standard protocol
+Fitted = TypeVar("Fitted")
+
+
+@dataclass(frozen=True)
+class FreeRuns:
+    """Contexts from validation data and the truths that follow them."""
+
+    contexts: Windows
+    truths: Forecast
+
+
+def split(
+    train: Trajectories, validation: Trajectories | None
+) -> tuple[Trajectories, Trajectories]:
+    """What to fit on and what to choose on; without validation, the last fifth of train."""
+    if validation is not None:
+        return train, validation
+    cut = max(1, round(0.8 * train.shape[1]))
+    return train[:, :cut], train[:, cut:]
+
+
+def free_runs(validation: Trajectories, *, context: int) -> FreeRuns:
+    """Evenly spaced windows (they may overlap); shorter and fewer when data are short."""
+    times = validation.shape[1]
+    steps = min(STEPS, (times - context) // 2)
+    if steps < 1:
+        raise FitError(
+            f"validation of {times} times is too short for free runs after {context} steps of "
+            "context: pass longer validation trajectories or a model with less memory"
+        )
+    per_trajectory = -(-WINDOWS // len(validation))
+    starts = np.unique(np.linspace(context, times - steps, per_trajectory).astype(int))
+    cuts = [(trajectory, start) for trajectory in validation for start in starts]
+    return FreeRuns(
+        contexts=np.stack([x[start - context : start] for x, start in cuts]),
+        truths=np.stack([x[start : start + steps] for x, start in cuts]),
+    )
+
+
+def score(forecast: Forecast, truth: Forecast) -> tuple[float, float]:
+    """(mean number of steps below THRESHOLD, minus the mean log error): larger is better."""
+    error = normalised_error(forecast, truth)
+    exceeded = error > THRESHOLD
+    steps = np.where(exceeded.any(axis=1), exceeded.argmax(axis=1), error.shape[1])
+    return float(steps.mean()), -float(np.log(error).mean())
+
+
+def normalised_error(forecast: Forecast, truth: Forecast) -> Float[np.ndarray, "windows horizon"]:
+    """Root mean square over coordinates, kept within [1e-15, 1e3]; NaN counts as 1e3."""
+    error = np.sqrt(((forecast - truth) ** 2).mean(axis=2))
+    return np.clip(np.nan_to_num(error, nan=1e3), 1e-15, 1e3)
+
+
+def best_on_free_runs(
+    trials: Iterable[tuple[dict[str, Any], Fitted]],
+    run: Callable[[Fitted, Windows, int], Forecast],
+    runs: FreeRuns,
+) -> tuple[dict[str, Any], Fitted]:
+    """The candidate (its hyperparameters, what was fitted) whose free runs last longest.
+
+    `run(fitted, contexts, steps)` forecasts. Raises FitError if no candidate survives a step.
+    """
+    best: tuple[tuple[float, float], dict[str, Any], Fitted] | None = None
+    tried = 0
+    for chosen, fitted in trials:
+        tried += 1
+        forecast = end_at_divergence(run(fitted, runs.contexts, runs.truths.shape[1]))
+        if np.isnan(forecast[:, 0]).all():
+            continue
+        value = score(forecast, runs.truths)
+        if best is None or value > best[0]:
+            best = value, chosen, fitted
+    if best is None:
+        raise FitError(
+            f"none of {tried} candidates gave a finite forecast on validation data: "
+            "pass more training data or other hyperparameters"
+        )
+    return best[1], best[2]

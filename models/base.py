@@ -1,0 +1,164 @@
+"""The interface of every forecaster, and the one place where what goes in and out is checked.
+
+Shapes: `train`, `validation` (trajectories, times, dim); `context` (windows, context, dim);
+forecasts (windows, horizon, dim). float64, standardised with the training mean and standard
+deviation by whoever calls; `dt` is the sampling interval in the system's time. Horizons and
+context lengths are in steps: a forecaster knows no Lyapunov time and no equations.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Self, final
+
+import numpy as np
+from jaxtyping import Float
+
+Trajectories = Float[np.ndarray, "trajectories times dim"]
+Windows = Float[np.ndarray, "windows context dim"]
+Forecast = Float[np.ndarray, "windows horizon dim"]
+
+# In standardised units. Attractors live within |x| < 10; a forecast out here never comes back.
+DIVERGED = 1e3
+
+
+class FitError(RuntimeError):
+    """No candidate could be fitted: the training data cannot carry this model."""
+
+
+class Forecaster(ABC):
+    """A model that is fitted to trajectories and then continues contexts it has not seen.
+
+    A concrete model is a dataclass with keyword-only hyperparameters that implements `_fit`,
+    `_predict` and `small`; what it learns is stored in attributes that end with an underscore.
+    `models.checks.check_forecaster` states what a good one does.
+    """
+
+    # The result depends on the seed, so several seeds make sense.
+    stochastic: ClassVar[bool] = False
+    # A shorter horizon is the beginning of a longer one. Direct multi-step models may opt out.
+    autoregressive: ClassVar[bool] = True
+    # Largest difference (standardised units) that rounding may cause over some 20 steps, such as
+    # between a window alone and in a batch. float32 models need about 1e-3.
+    tolerance: ClassVar[float] = 1e-9
+    # Named sets of hyperparameters: create("esn:gilpin2023").
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+
+    # Set by fit. (No dataclass fields: they are not hyperparameters.)
+    dim_: int = 0  # 0: not fitted
+    context_needed_: int = 1  # steps of context without which there is no forecast
+    context_used_: int | None = None  # steps of context that are looked at; None: all
+    chosen_: Mapping[str, Any] = MappingProxyType({})  # hyperparameters found on validation data
+
+    @final
+    def fit(
+        self,
+        train: Trajectories,
+        *,
+        dt: float,
+        validation: Trajectories | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """Learn from `train`; choose hyperparameters by free runs on `validation`.
+
+        Without `validation` a model that chooses holds back the tail of `train` for it.
+        Raises ValueError for data of the wrong shape or with NaN, FitError if nothing fits.
+        """
+        train = _checked(train, "train", "(trajectories, times, dim)")
+        if train.shape[1] < 2:
+            raise ValueError(f"train must hold at least 2 times per trajectory, got {train.shape}")
+        if validation is not None:
+            validation = _checked(validation, "validation", "(trajectories, times, dim)")
+            if validation.shape[2] != train.shape[2]:
+                raise ValueError(
+                    f"validation has {validation.shape[2]} dimensions, train {train.shape[2]}"
+                )
+        if not (np.isfinite(dt) and dt > 0):
+            raise ValueError(f"dt is the sampling interval and must be positive, got {dt!r}")
+        self._fit(train, dt=float(dt), validation=validation, seed=seed)
+        self.dim_ = train.shape[2]
+        return self
+
+    @final
+    def predict(self, context: Windows, horizon: int) -> Forecast:
+        """Continue each window of `context` by `horizon` steps.
+
+        A forecast that leaves |x| < 1e3 or is not finite has diverged: it is NaN from there on.
+        Raises ValueError for a context that does not fit the model, RuntimeError before `fit`.
+        """
+        name = type(self).__name__
+        if self.dim_ == 0:
+            raise RuntimeError(f"{name} is not fitted: call fit(train, dt=…) before predict")
+        context = _checked(context, "context", "(windows, context, dim)")
+        if context.shape[2] != self.dim_:
+            raise ValueError(
+                f"{name} was fitted to dim {self.dim_}, context has shape {context.shape}"
+            )
+        if context.shape[1] < self.context_needed_:
+            raise ValueError(
+                f"{name} needs {self.context_needed_} steps of context, got {context.shape[1]}: "
+                "pass a longer context or choose a model with less memory"
+            )
+        if horizon < 1:
+            raise ValueError(f"horizon is a number of steps and at least 1, got {horizon!r}")
+        forecast = self._predict(context, int(horizon))
+        expected = (len(context), horizon, self.dim_)
+        if forecast.shape != expected:
+            raise RuntimeError(f"{name}._predict returned {forecast.shape}, expected {expected}")
+        return end_at_divergence(forecast)
+
+    @abstractmethod
+    def _fit(
+        self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
+    ) -> None:
+        """Learn from checked data, which must not be modified."""
+
+    @abstractmethod
+    def _predict(self, context: Windows, horizon: int) -> Forecast:
+        """Forecast from a checked context, which must not be modified."""
+
+    @classmethod
+    @abstractmethod
+    def small(cls) -> Self:
+        """An instance that fits a few hundred points within a second, for the contract tests."""
+
+
+def hyperparameters(model: Forecaster) -> dict[str, Any]:
+    """The dataclass fields of `model` and, once fitted, what it chose; ready for JSON."""
+    if not dataclasses.is_dataclass(model):
+        raise TypeError(f"{type(model).__name__} must be a dataclass: its fields are recorded")
+    fields = {f.name: _plain(getattr(model, f.name)) for f in dataclasses.fields(model)}
+    return fields | ({"chosen": _plain(model.chosen_)} if model.chosen_ else {})
+
+
+def end_at_divergence(forecast: Forecast) -> Forecast:
+    """The forecast as float64, NaN from the first step that is not finite or beyond DIVERGED."""
+    forecast = np.asarray(forecast, dtype=float)
+    inside = (np.abs(forecast) < DIVERGED).all(axis=2)  # False for NaN too
+    alive = np.logical_and.accumulate(inside, axis=1)
+    return np.where(alive[:, :, None], forecast, np.nan)
+
+
+def _checked(values: np.ndarray, name: str, shape: str) -> np.ndarray:
+    array = np.asarray(values, dtype=float)
+    if array.ndim != 3 or 0 in array.shape:
+        raise ValueError(f"{name} must be a non-empty array {shape}, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        bad = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise ValueError(f"{name} must be finite, but {name}{bad} is {array[tuple(bad)]}")
+    return array
+
+
+def _plain(value: Any) -> Any:
+    """JSON's types only: tuples become lists, numpy scalars Python numbers."""
+    match value:
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple() | np.ndarray():
+            return [_plain(item) for item in value]
+        case np.generic():
+            return value.item()
+        case None | bool() | int() | float() | str():
+            return value
+    raise TypeError(f"hyperparameters hold numbers, text and lists of them, got {value!r}")

@@ -1,0 +1,303 @@
+"""The forecasters that every other one has to beat; each is a few lines of arithmetic.
+
+Shapes and units are those of models.base: standardised states, times in steps.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float
+
+from models._regression import ridge_path
+from models._rollout import autoregress
+from models._tuning import best_on_free_runs, free_runs, split
+from models.base import Forecast, Forecaster, Trajectories, Windows
+
+
+@dataclass(kw_only=True)
+class NaiveMean(Forecaster):
+    """The training mean, for ever.
+
+    No parameters, no cost. The best constant forecast under squared error: past the horizon of
+    predictability nothing has a smaller expected error.
+    """
+
+    def _fit(
+        self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
+    ) -> None:
+        self.mean_ = train.mean(axis=(0, 1))
+        self.context_used_ = 0
+
+    def _predict(self, context: Windows, horizon: int) -> Forecast:
+        return np.tile(self.mean_, (len(context), horizon, 1))
+
+    @classmethod
+    def small(cls) -> Self:
+        return cls()
+
+
+@dataclass(kw_only=True)
+class Persistence(Forecaster):
+    """The last state of the context, for ever.
+
+    No parameters, no cost. Hard to beat for a few steps of a finely sampled flow.
+    """
+
+    def _fit(
+        self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
+    ) -> None:
+        self.context_used_ = 1
+
+    def _predict(self, context: Windows, horizon: int) -> Forecast:
+        return np.repeat(context[:, -1:], horizon, axis=1)
+
+    @classmethod
+    def small(cls) -> Self:
+        return cls()
+
+
+@dataclass(kw_only=True)
+class Drift(Forecaster):
+    """The straight line through the first and the last state of the context.
+
+    x(t + h) = x(t) + h (x(t) - x(0)) / t, where t + 1 is the length of the context. No
+    parameters, no cost; it wins on trends, which an attractor does not have.
+    """
+
+    def _fit(
+        self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
+    ) -> None:
+        self.context_needed_ = 2
+
+    def _predict(self, context: Windows, horizon: int) -> Forecast:
+        slope = (context[:, -1:] - context[:, :1]) / (context.shape[1] - 1)
+        return context[:, -1:] + slope * np.arange(1, horizon + 1)[:, None]
+
+    @classmethod
+    def small(cls) -> Self:
+        return cls()
+
+
+@dataclass(kw_only=True)
+class Seasonal(Forecaster):
+    """The last period of the context, repeated.
+
+    x(t + h) = x(t + h - m P), with the smallest m that reaches back into the context and linear
+    interpolation between steps. The period P (steps, not an integer) is the first peak of the
+    autocorrelation of the training data, sharpened at its multiples; `period` fixes it. Exact on
+    a limit cycle up to interpolation, hopeless where the phase diffuses.
+    """
+
+    period: float | None = None
+
+    def _fit(
+        self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
+    ) -> None:
+        self.period_ = self.period if self.period is not None else dominant_period(train)
+        self.chosen_ = {"period": self.period_}
+        self.context_needed_ = int(np.ceil(self.period_)) + 1
+        self.context_used_ = self.context_needed_
+
+    def _predict(self, context: Windows, horizon: int) -> Forecast:
+        ahead = np.arange(1, horizon + 1)
+        back = ahead - np.ceil(ahead / self.period_) * self.period_  # in (-P, 0]
+        left = np.floor(back).astype(int)
+        weight = (back - left)[:, None]
+        last = context.shape[1] - 1
+        right = np.minimum(left + 1, 0)
+        return (1 - weight) * context[:, last + left] + weight * context[:, last + right]
+
+    @classmethod
+    def small(cls) -> Self:
+        return cls()
+
+
+def dominant_period(train: Trajectories) -> float:
+    """The lag, in steps, at which the autocorrelation first peaks again after it fell below zero.
+
+    Correlations are averaged over trajectories and dimensions. While the peak at a multiple of
+    the lag stays above one half, that multiple refines the lag. Without a second peak, a quarter of
+    the trajectory is returned.
+    """
+    times = train.shape[1]
+    centred = train - train.mean(axis=1, keepdims=True)
+    spectrum = np.abs(np.fft.rfft(centred, n=2 * times, axis=1)) ** 2
+    correlation = np.fft.irfft(spectrum, axis=1)[:, :times].mean(axis=(0, 2))
+    correlation = correlation / np.arange(times, 0, -1)  # unbiased: each lag by its own count
+    correlation = correlation[: times // 2] / max(correlation[0], np.finfo(float).tiny)
+    negative = np.flatnonzero(correlation < 0)
+    if len(negative) == 0:
+        return times / 4
+    peak = int(negative[0] + np.argmax(correlation[negative[0] :][: 3 * negative[0] + 2]))
+    period, multiple = float(peak), 1
+    while True:
+        multiple += 1
+        around = round(multiple * period)
+        reach = max(1, peak // (2 * multiple))
+        if around + reach + 1 > len(correlation):
+            return period
+        lag = around - reach + int(np.argmax(correlation[around - reach : around + reach + 1]))
+        if correlation[lag] < 0.5:
+            return period
+        period = lag / multiple
+
+
+@dataclass(kw_only=True)
+class Analog(Forecaster):
+    """What the nearest states of the training data did next (Lorenz 1969, analogues).
+
+    States are compared in delay coordinates (x_t, x_{t-s}, …): `delays` of them, `spacing` steps
+    apart. The next `block` steps are the present state plus the mean increments of the
+    `neighbours`, weighted by inverse distance; then the search is repeated. What is left None is
+    chosen on validation free runs. Memory and time grow with the training data only as a k-d tree
+    does; error is at best the distance between neighbours, so it wins on low-dimensional
+    attractors with much data, also where the equations are not smooth, and loses to anything that
+    knows the equation's form.
+    """
+
+    neighbours: int | None = None
+    delays: int | None = None
+    spacing: int | None = None
+    block: int = 4
+
+    def _fit(
+        self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
+    ) -> None:
+        fit_on, held_out = split(train, validation)
+        runs = free_runs(held_out, context=min(100, held_out.shape[1] // 3))
+        self.chosen_, self.library_ = best_on_free_runs(
+            self._trials(fit_on, runs.contexts.shape[1]), _follow_analogs, runs
+        )
+        self.context_needed_ = self.context_used_ = self.library_.memory
+
+    def _trials(
+        self, train: Trajectories, longest: int
+    ) -> Iterator[tuple[dict[str, Any], "AnalogLibrary"]]:
+        for delays in _grid(self.delays, (1, 2, 4, 8)):
+            for spacing in _grid(self.spacing, (1, 2, 4) if delays > 1 else (1,)):
+                memory = (delays - 1) * spacing + 1
+                if memory > longest or memory + self.block > train.shape[1]:
+                    continue
+                library = None
+                for neighbours in _grid(self.neighbours, (1, 3, 8)):
+                    chosen = {"neighbours": neighbours, "delays": delays, "spacing": spacing}
+                    if library is None:
+                        library = AnalogLibrary.build(train, delays, spacing, self.block)
+                    if neighbours <= len(library.futures):
+                        yield chosen, replace(library, neighbours=neighbours)
+
+    def _predict(self, context: Windows, horizon: int) -> Forecast:
+        return _follow_analogs(self.library_, context, horizon)
+
+    @classmethod
+    def small(cls) -> Self:
+        return cls(delays=2, spacing=1)
+
+
+@dataclass(frozen=True)
+class AnalogLibrary:
+    """Delay vectors of the training data in a k-d tree, and the increments that followed them."""
+
+    tree: Any  # scipy.spatial.cKDTree
+    futures: Float[np.ndarray, "rows block dim"]
+    delays: int
+    spacing: int
+    neighbours: int
+
+    @classmethod
+    def build(cls, train: Trajectories, delays: int, spacing: int, block: int) -> Self:
+        from scipy.spatial import cKDTree
+
+        memory = (delays - 1) * spacing + 1
+        dim = train.shape[2]
+        # (trajectories, starts, dim, memory + block) -> (rows, memory + block, dim)
+        cuts = np.lib.stride_tricks.sliding_window_view(train, memory + block, axis=1)
+        cuts = np.moveaxis(cuts, -1, 2).reshape(-1, memory + block, dim)
+        futures = cuts[:, memory:] - cuts[:, memory - 1 : memory]
+        return cls(cKDTree(_delay_vectors(cuts[:, :memory], spacing)), futures, delays, spacing, 1)
+
+    @property
+    def memory(self) -> int:
+        return (self.delays - 1) * self.spacing + 1
+
+    def next_block(self, recent: Windows) -> Windows:
+        queries = _delay_vectors(recent, self.spacing)
+        distance, row = self.tree.query(queries, k=np.arange(1, self.neighbours + 1))
+        weight = 1 / (distance + 1e-12)  # an exact repetition takes all the weight
+        weight /= weight.sum(axis=1, keepdims=True)
+        return recent[:, -1:] + np.einsum("wn,wnbd->wbd", weight, self.futures[row])
+
+
+def _delay_vectors(recent: Windows, spacing: int) -> Float[np.ndarray, "windows features"]:
+    return recent[:, ::-1][:, ::spacing].reshape(len(recent), -1)
+
+
+def _follow_analogs(library: AnalogLibrary, context: Windows, horizon: int) -> Forecast:
+    return autoregress(library.next_block, context, horizon, memory=library.memory)
+
+
+@dataclass(kw_only=True)
+class Linear(Forecaster):
+    """Linear autoregression: x(t + 1) = c + sum_i A_i x(t - i) over `lags` steps, with a ridge.
+
+    All dimensions enter every equation (a vector autoregression). What is left None is chosen on
+    validation free runs. lags · dim² numbers, a few milliseconds a fit. It wins on oscillations
+    and on heavy noise; of a chaotic system it sees the linearisation only.
+    """
+
+    lags: int | None = None
+    ridge: float | None = None
+
+    def _fit(
+        self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
+    ) -> None:
+        fit_on, held_out = split(train, validation)
+        runs = free_runs(held_out, context=min(100, held_out.shape[1] // 3))
+        self.chosen_, self.weights_ = best_on_free_runs(
+            self._trials(fit_on, runs.contexts.shape[1]), _run_linear, runs
+        )
+        self.context_needed_ = self.context_used_ = self.chosen_["lags"]
+
+    def _trials(
+        self, train: Trajectories, longest: int
+    ) -> Iterator[tuple[dict[str, Any], Float[np.ndarray, "features dim"]]]:
+        for lags in _grid(self.lags, (1, 2, 4, 8, 16, 32)):
+            if lags > longest or lags + 1 > train.shape[1]:
+                continue
+            cuts = np.lib.stride_tricks.sliding_window_view(train, lags + 1, axis=1)
+            cuts = np.moveaxis(cuts, -1, 2).reshape(-1, lags + 1, train.shape[2])
+            features, targets = _linear_features(cuts[:, :lags]), cuts[:, lags] - cuts[:, lags - 1]
+            ridges = _grid(self.ridge, (1e-12, 1e-9, 1e-6, 1e-4, 1e-2))
+            for ridge, weights in ridge_path(features, targets, ridges):
+                yield {"lags": lags, "ridge": ridge}, weights
+
+    def _predict(self, context: Windows, horizon: int) -> Forecast:
+        return _run_linear(self.weights_, context, horizon)
+
+    @classmethod
+    def small(cls) -> Self:
+        return cls(lags=4)
+
+
+def _linear_features(recent: Windows) -> Float[np.ndarray, "windows features"]:
+    """A one, then the states from the newest to the oldest."""
+    past = recent[:, ::-1].reshape(len(recent), -1)
+    return np.concatenate([np.ones((len(recent), 1)), past], axis=1)
+
+
+def _run_linear(
+    weights: Float[np.ndarray, "features dim"], context: Windows, horizon: int
+) -> Forecast:
+    lags = (len(weights) - 1) // weights.shape[1]
+
+    def step(recent: Windows) -> Windows:
+        return recent[:, -1:] + (_linear_features(recent) @ weights)[:, None]
+
+    return autoregress(step, context, horizon, memory=lags)
+
+
+def _grid(fixed: Any, candidates: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The hyperparameter as given, or the candidates if it was left None."""
+    return candidates if fixed is None else (fixed,)

@@ -1,0 +1,221 @@
+"""What every forecaster must do, as a check that anybody can run on their own model.
+
+`check_forecaster(MyModel)` fits the model's `small()` to a few hundred points of a quasi-periodic
+orbit and raises a ContractError that names the rule and what happened. It says nothing about
+skill: a forecaster that returns the mean passes.
+"""
+
+import copy
+import dataclasses
+
+import numpy as np
+
+from models.base import Forecast, Forecaster, Trajectories, Windows, hyperparameters
+
+HORIZON = 20
+
+
+class ContractError(AssertionError):
+    """A forecaster breaks a rule that the harness relies on."""
+
+
+def check_forecaster(model: type[Forecaster] | Forecaster) -> None:
+    """Raise ContractError unless `model` (a class, checked by its `small()`, or an unfitted
+    instance) keeps the contract, in 1, 3 and 5 dimensions.
+
+    Equality is up to `model.tolerance`: rounding that depends on the batch grows along a chaotic
+    forecast, so what is compared is 20 steps. Takes some ten fits.
+    """
+    unfitted = model.small() if isinstance(model, type) else copy.deepcopy(model)
+    _require(
+        isinstance(unfitted, Forecaster) and dataclasses.is_dataclass(unfitted),
+        "a forecaster is a dataclass derived from models.Forecaster",
+        f"this is a {type(unfitted).__name__}",
+    )
+    hyperparameters(unfitted)  # raises what is not ready for JSON
+    for dim in (1, 3, 5):
+        _check_shapes_and_values(unfitted, dim)
+    _check_inputs_stay(unfitted)
+    fitted = _fit(unfitted, dim=3, seed=0)
+    _check_seed(unfitted, fitted)
+    _check_refit(unfitted, fitted)
+    _check_windows_are_independent(fitted)
+    _check_context_bounds(fitted)
+    _check_horizons_agree(fitted)
+
+
+def _check_shapes_and_values(unfitted: Forecaster, dim: int) -> None:
+    fitted = _fit(unfitted, dim=dim, seed=0)
+    context = torus(dim, trajectories=3, times=200, seed=3)
+    for horizon in (1, HORIZON):
+        forecast = fitted.predict(context, horizon)
+        _require(
+            forecast.shape == (3, horizon, dim),
+            "a forecast has shape (windows, horizon, dim)",
+            f"context {context.shape} and horizon {horizon} gave {forecast.shape}",
+        )
+        _require(
+            bool(np.isfinite(forecast).all()),
+            "a forecast of a small smooth problem is finite",
+            f"dim {dim}, horizon {horizon}: {np.isnan(forecast).sum()} values are NaN",
+        )
+    hyperparameters(fitted)
+
+
+def _check_inputs_stay(unfitted: Forecaster) -> None:
+    train, validation = _problem(3)
+    context = torus(3, trajectories=3, times=200, seed=3)
+    before = [array.copy() for array in (train, validation, context)]
+    fitted = copy.deepcopy(unfitted).fit(train, dt=0.1, validation=validation, seed=0)
+    fitted.predict(context, HORIZON)
+    for name, old, new in zip(
+        ("train", "validation", "context"), before, (train, validation, context), strict=True
+    ):
+        _require(
+            np.array_equal(old, new),
+            "fit and predict leave their inputs as they are",
+            f"{name} was changed in place",
+        )
+    untouched = hyperparameters(fitted)
+    untouched.pop("chosen", None)
+    _require(
+        untouched == hyperparameters(unfitted),
+        "fit leaves the hyperparameters as they are (what it finds goes to chosen_)",
+        f"{hyperparameters(unfitted)} became {untouched}",
+    )
+
+
+def _check_seed(unfitted: Forecaster, fitted: Forecaster) -> None:
+    same = _difference(fitted, _fit(unfitted, dim=3, seed=0))
+    _require(
+        same <= fitted.tolerance,
+        "the same data and seed give the same forecast",
+        f"two fits with seed 0 differ by {same:.2g}",
+    )
+    if fitted.stochastic:
+        other = _difference(fitted, _fit(unfitted, dim=3, seed=1))
+        _require(
+            other > 0,
+            "a model that declares itself stochastic depends on the seed",
+            "seeds 0 and 1 gave the same forecast: use the seed, or set stochastic = False",
+        )
+    else:
+        other = _difference(fitted, _fit(unfitted, dim=3, seed=1))
+        _require(
+            other <= fitted.tolerance,
+            "a model that depends on the seed declares stochastic = True",
+            f"seeds 0 and 1 differ by {other:.2g}",
+        )
+
+
+def _check_refit(unfitted: Forecaster, fitted: Forecaster) -> None:
+    again = copy.deepcopy(unfitted)
+    again.fit(torus(2, trajectories=1, times=240, seed=7), dt=0.2, seed=5)
+    again.predict(torus(2, trajectories=2, times=200, seed=8), 3)
+    train, validation = _problem(3)
+    again.fit(train, dt=0.1, validation=validation, seed=0)
+    first = again.predict(_context(3), HORIZON)
+    gap = _gap(first, fitted.predict(_context(3), HORIZON))
+    _require(
+        gap <= fitted.tolerance,
+        "fit forgets what was fitted before",
+        f"a model fitted to other data first differs by {gap:.2g} from a new one",
+    )
+    gap = _gap(first, again.predict(_context(3), HORIZON))
+    _require(
+        gap <= fitted.tolerance,
+        "predict changes nothing in the model",
+        f"the second of two equal calls differs by {gap:.2g}",
+    )
+
+
+def _check_windows_are_independent(fitted: Forecaster) -> None:
+    context = _context(3)
+    together = fitted.predict(context, HORIZON)
+    alone = np.concatenate([fitted.predict(context[i : i + 1], HORIZON) for i in range(3)])
+    reversed_ = fitted.predict(context[::-1], HORIZON)[::-1]
+    for other, how in ((alone, "alone"), (reversed_, "in another order")):
+        gap = _gap(together, other)
+        _require(
+            gap <= fitted.tolerance,
+            "the forecast of a window does not depend on the other windows",
+            f"windows {how} and together differ by {gap:.2g}",
+        )
+
+
+def _check_context_bounds(fitted: Forecaster) -> None:
+    used = fitted.context_used_
+    context = _context(3)
+    if used is not None and used < context.shape[1]:
+        other = context.copy()
+        other[:, : context.shape[1] - used] += 1.0
+        gap = _gap(fitted.predict(context, HORIZON), fitted.predict(other, HORIZON))
+        _require(
+            gap <= fitted.tolerance,
+            "the forecast depends on the last context_used_ steps of the context only",
+            f"context_used_ is {used}, yet a change before that moved the forecast by {gap:.2g}",
+        )
+    needed = fitted.context_needed_
+    _require(
+        1 <= needed <= context.shape[1],
+        f"a small() model gets by with {context.shape[1]} steps of context",
+        f"context_needed_ is {needed}",
+    )
+    shortest = fitted.predict(context[:, context.shape[1] - needed :], 1)
+    _require(
+        shortest.shape == (3, 1, 3) and bool(np.isfinite(shortest).all()),
+        "context_needed_ steps of context are enough for a forecast",
+        f"{needed} steps gave {shortest.tolist()}",
+    )
+
+
+def _check_horizons_agree(fitted: Forecaster) -> None:
+    if not fitted.autoregressive:
+        return
+    context = _context(3)
+    gap = _gap(fitted.predict(context, 10), fitted.predict(context, 20)[:, :10])
+    _require(
+        gap <= fitted.tolerance,
+        "a short forecast is the beginning of a long one (or set autoregressive = False)",
+        f"the first 10 of 20 steps differ by {gap:.2g} from a forecast of 10 steps",
+    )
+
+
+def torus(dim: int, *, trajectories: int, times: int, seed: int) -> Trajectories:
+    """Standardised sums of two incommensurate oscillations, each trajectory at its own phase.
+
+    The second harmonic makes the observation of the phases nonlinear.
+    """
+    rng = np.random.default_rng(seed)
+    phase = rng.uniform(0, 2 * np.pi, (trajectories, 1, 2))
+    angle = phase + np.arange(times)[:, None] * np.array([0.21, 0.21 * (np.sqrt(5) - 1) / 2])
+    shift = np.arange(dim) * 0.9
+    one, two = angle[:, :, :1] + shift, angle[:, :, 1:] + 2 * shift
+    return (np.sin(one) + 0.6 * np.sin(two) + 0.3 * np.sin(2 * one)) / 0.9
+
+
+def _problem(dim: int) -> tuple[Trajectories, Trajectories]:
+    train = torus(dim, trajectories=2, times=240, seed=1)
+    return train, torus(dim, trajectories=1, times=300, seed=2)
+
+
+def _context(dim: int) -> Windows:
+    return torus(dim, trajectories=3, times=200, seed=3)
+
+
+def _fit(unfitted: Forecaster, *, dim: int, seed: int) -> Forecaster:
+    train, validation = _problem(dim)
+    return copy.deepcopy(unfitted).fit(train, dt=0.1, validation=validation, seed=seed)
+
+
+def _difference(one: Forecaster, other: Forecaster) -> float:
+    return _gap(one.predict(_context(3), HORIZON), other.predict(_context(3), HORIZON))
+
+
+def _gap(one: Forecast, other: Forecast) -> float:
+    return float(np.max(np.abs(one - other), initial=0.0))
+
+
+def _require(holds: bool, rule: str, happened: str) -> None:
+    if not holds:
+        raise ContractError(f"{rule}: {happened}")
