@@ -47,8 +47,13 @@ def calibrate_catalog(
 
 def calibrate(system: System, *, seconds: float = 60.0) -> dict[str, Any]:
     """The measured facts of one system, as they stand in the catalog."""
-    period = dominant_period(system)
-    system = dataclasses.replace(system, period=period, lyapunov_spectrum=())
+    system = dataclasses.replace(system, lyapunov_spectrum=())
+    for _ in range(3):  # the spectrum is sampled by the period that it finds
+        period = dominant_period(system)
+        settled = 0.5 < period / system.period < 2
+        system = dataclasses.replace(system, period=period)
+        if settled:
+            break
     begun = clock.monotonic()
     for periods in LENGTHS:
         round_begun = clock.monotonic()
