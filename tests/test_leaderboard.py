@@ -1,0 +1,232 @@
+"""The table against sums done by hand, against scipy's bootstrap, and in any order of rows."""
+
+import json
+import math
+import random
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dysts_bench import leaderboard as board
+from dysts_bench.leaderboard import PRIMARY, as_text, failures, leaderboard
+from dysts_bench.records import Result, to_frame
+
+
+def row(model, system, value, *, seed=0, window=0, metric=PRIMARY, **changes):
+    """A result; a value of None is a timeout."""
+    facts = dict(
+        run_id="0" * 12,
+        suite="standard",
+        suite_version=1,
+        task=f"main/{system}",
+        system=system,
+        edition="corrected",
+        model=model,
+        preset="",
+        hyperparameters="{}",
+        seed=seed,
+        window=window,
+        metric=metric,
+        value=value,
+        unit="Lyapunov times" if metric == PRIMARY else "",
+        higher_is_better=metric == PRIMARY,
+        status="ok" if value is not None else "timeout",
+        message="" if value is not None else "stopped",
+        n_points=6000,
+        horizon_lyapunov_times=25.0,
+        censored=False,
+        fit_seconds=2.0,
+        predict_seconds=1.0,
+        peak_memory_mb=None,
+        hardware_id="0" * 12,
+        catalog_hash="0" * 12,
+        data_hash="",
+        version="0.1.0",
+    )
+    return Result(**facts | changes)
+
+
+# By hand: A beats B on S1, ties on S2, fails on S3, where C fails too.
+TABLE = {
+    "A": {"S1": 4.0, "S2": 2.0, "S3": None},
+    "B": {"S1": 3.0, "S2": 2.0, "S3": 1.0},
+    "C": {"S1": None, "S2": 0.0, "S3": None},
+}
+
+
+def rows_of(table, **changes):
+    return [
+        row(model, system, value, **changes)
+        for model, values in table.items()
+        for system, value in values.items()
+    ]
+
+
+def entries(results, metric=PRIMARY, source="local"):
+    table = leaderboard(to_frame(results, source), metric)
+    return {entry["model"]: entry for entry in table.to_dict("records")}
+
+
+def test_three_models_on_three_systems_by_hand():
+    found = entries(rows_of(TABLE))
+    assert list(found) == ["B", "A", "C"]  # equal medians: the win rate decides
+    a, b, c = found["A"], found["B"], found["C"]
+    assert (a["median"], b["median"]) == (2.0, 2.0) and math.isnan(c["median"])
+    assert math.isnan(a["q25"]) and a["q75"] == 3.0  # between a failure and 2; between 2 and 4
+    assert (b["q25"], b["q75"]) == (1.5, 2.5)
+    assert math.isnan(c["q75"])  # between a failure and 0
+    assert a["win_rate"] == pytest.approx((1 + 1 + 0.5 + 1 + 0 + 0.5) / 6)
+    assert b["win_rate"] == pytest.approx((0 + 1 + 0.5 + 1 + 1 + 1) / 6)
+    assert c["win_rate"] == pytest.approx(0.5 / 6)
+    assert a["mean_rank"] == pytest.approx((1 + 1.5 + 2.5) / 3)
+    assert b["mean_rank"] == pytest.approx((2 + 1.5 + 1) / 3)
+    assert c["mean_rank"] == pytest.approx((3 + 3 + 2.5) / 3)
+    assert [found[m]["systems"] for m in "ABC"] == [3, 3, 3]
+    assert [found[m]["failures"] for m in "ABC"] == [1, 0, 2]
+    assert (a["fit_seconds"], a["predict_seconds"]) == (2.0, 1.0)
+
+
+def test_lower_is_better_mirrors_everything():
+    mirrored = {
+        m: {s: None if v is None else -v for s, v in values.items()} for m, values in TABLE.items()
+    }
+    up = entries(rows_of(TABLE))
+    down = entries(rows_of(mirrored, metric="nrmse"), "nrmse")
+    assert list(up) == list(down)
+    for model in up:
+        for name in ("win_rate", "mean_rank", "failures", "systems"):
+            assert up[model][name] == down[model][name]
+        for name, other in {"median": "median", "q25": "q75", "ci_low": "ci_high"}.items():
+            assert up[model][name] == pytest.approx(-down[model][other], nan_ok=True)
+
+
+def test_a_systems_value_is_the_median_over_windows_then_over_seeds():
+    results = [
+        row("A", "S1", value, seed=seed, window=window)
+        for seed, windows in enumerate([[1, 9, 2], [5, 5, 100], [0, 3, 30]])
+        for window, value in enumerate(windows)
+    ]
+    assert entries(results)["A"]["median"] == 3.0  # of 2, 5, 3; the mean of all would be 17
+
+
+def test_a_failed_seed_ranks_below_every_seed():
+    three = [row("A", "S1", value, seed=i) for i, value in enumerate([7.0, None, 5.0])]
+    assert entries(three)["A"]["median"] == 5.0
+    found = entries([*three[:2]])["A"]  # half of the seeds failed: so has the median
+    assert math.isnan(found["median"]) and found["failures"] == 1
+
+
+def test_the_order_of_rows_does_not_matter():
+    rng = np.random.default_rng(1)
+    results = [
+        row(m, f"S{s}", float(v) if (v := rng.gamma(2)) > 0.3 else None, seed=seed, window=w)
+        for m in "ABCD"
+        for s in range(9)
+        for seed in range(2)
+        for w in range(5)
+    ]
+    once = as_text(leaderboard(to_frame(results)), "csv")
+    for seed in range(5):
+        random.Random(seed).shuffle(results)
+        assert as_text(leaderboard(to_frame(results)), "csv") == once
+
+
+def test_the_interval_is_scipys_percentile_bootstrap():
+    values = np.random.default_rng(7).gamma(2, size=41)
+    results = [row("A", f"S{i:02}", float(v)) for i, v in enumerate(values)]
+    found = entries(results)["A"]
+    expected = stats.bootstrap(
+        (np.sort(values),),
+        np.median,
+        n_resamples=board.RESAMPLES,
+        method="percentile",
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    assert found["ci_low"] == pytest.approx(expected.low, rel=1e-12)
+    assert found["ci_high"] == pytest.approx(expected.high, rel=1e-12)
+    assert found["q25"] == pytest.approx(np.quantile(values, 0.25), rel=1e-12)
+
+
+def test_an_interval_that_reaches_into_failures_is_open():
+    results = rows_of({"A": {f"S{i}": float(i) if i > 3 else None for i in range(10)}})
+    found = entries(results)["A"]
+    assert found["median"] == 4.5
+    assert math.isnan(found["ci_low"]) and found["ci_high"] > 4.5
+
+
+def test_one_system_has_no_interval_and_one_model_no_rival():
+    found = entries([row("A", "S1", 1.0)])["A"]
+    assert (found["median"], found["mean_rank"]) == (1.0, 1.0)
+    assert all(math.isnan(found[name]) for name in ("ci_low", "ci_high", "win_rate"))
+
+
+def test_systems_that_are_not_chaotic_are_a_group_of_their_own():
+    results = [
+        row("A", "Lorenz", 3.0),
+        row("A", "Torus", 20.0, unit="periods"),
+        row("A", "Lorenz", 0.5, metric="nrmse"),
+        row("A", "Torus", 0.1, metric="nrmse"),
+    ]
+    frame = to_frame(results)
+    for metric, values in {PRIMARY: [3.0, 20.0], "nrmse": [0.5, 0.1]}.items():
+        table = leaderboard(frame, metric)
+        assert list(table["group"]) == ["chaotic", "other"]
+        assert list(table["median"]) == values
+
+
+def test_every_model_competes_once_with_every_other_whatever_its_source():
+    reference = rows_of({"A": {"S1": 1.0}, "B": {"S1": 2.0}})
+    local = rows_of({"A": {"S1": 3.0}})
+    import pandas as pd
+
+    frame = pd.concat([to_frame(reference, "reference"), to_frame(local, "local")])
+    table = leaderboard(frame)
+    found = {(e["model"], e["source"]): e for e in table.to_dict("records")}
+    assert found["A", "local"]["win_rate"] == 1.0  # against B of the reference
+    assert found["B", "reference"]["win_rate"] == 1.0  # against A of the reference alone
+    assert found["A", "reference"]["win_rate"] == 0.0
+    assert found["B", "reference"]["mean_rank"] == 1.0
+
+
+def test_a_model_competes_only_on_systems_it_was_asked_for():
+    found = entries(rows_of({"A": {"S1": 1.0, "S2": 1.0}, "B": {"S1": 2.0}}))
+    assert (found["A"]["systems"], found["B"]["systems"]) == (2, 1)
+    assert (found["A"]["win_rate"], found["B"]["win_rate"]) == (0.0, 1.0)
+
+
+def test_presets_are_entries_of_their_own():
+    found = entries([row("esn", "S1", 1.0), row("esn", "S1", 2.0, preset="gilpin2023")])
+    assert list(found) == ["esn:gilpin2023", "esn"]
+
+
+def test_an_unknown_metric_is_answered_with_the_closest():
+    with pytest.raises(ValueError, match="Did you mean valid_prediction_time"):
+        leaderboard(to_frame(rows_of(TABLE)), "valid_prediction")
+    with pytest.raises(ValueError, match="empty"):
+        leaderboard(to_frame([]))
+
+
+def test_failed_cells_are_listed_with_their_reason():
+    listed = failures(to_frame(rows_of(TABLE)))
+    assert list(zip(listed["model"], listed["system"], strict=True)) == [
+        ("A", "S3"),
+        ("C", "S1"),
+        ("C", "S3"),
+    ]
+    assert set(listed["message"]) == {"stopped"}
+
+
+def test_formats_hold_the_same_table():
+    table = leaderboard(to_frame(rows_of(TABLE)))
+    lines = as_text(table, "csv").splitlines()
+    assert lines[0].split(",") == list(board.COLUMNS)
+    assert lines[1].startswith("chaotic,B,local,2.0,1.5,2.5,")
+    found = json.loads(as_text(table, "json"))
+    assert found[0]["model"] == "B" and found[2]["median"] is None
+    markdown = as_text(table, "markdown").splitlines()
+    assert markdown[1].count("---") == len(board.COLUMNS)
+    assert markdown[2].startswith("| chaotic | B | local | 2 | 1.5 | 2.5 |")
+    with pytest.raises(ValueError, match="formats are"):
+        as_text(table, "xlsx")

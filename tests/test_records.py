@@ -1,0 +1,185 @@
+"""Rows survive the way to disk and back bit for bit, and files are whole or absent."""
+
+import json
+import math
+import os
+from dataclasses import fields, replace
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dysts_bench import records
+from dysts_bench.records import COLUMNS, STATUSES, RecordError, Result
+
+ROW = Result(
+    run_id="0123456789ab",
+    suite="standard",
+    suite_version=1,
+    task="main/Lorenz",
+    system="Lorenz",
+    edition="corrected",
+    model="nvar",
+    preset="gilpin2023",
+    hyperparameters='{"taps":2}',
+    seed=0,
+    window=3,
+    metric="valid_prediction_time",
+    value=0.1 + 0.2,
+    unit="Lyapunov times",
+    higher_is_better=True,
+    status="ok",
+    message="",
+    n_points=6000,
+    horizon_lyapunov_times=25.0,
+    censored=False,
+    fit_seconds=1.5,
+    predict_seconds=0.25,
+    peak_memory_mb=None,
+    hardware_id="ba9876543210",
+    catalog_hash="c" * 12,
+    data_hash="d" * 12,
+    version="0.1.0",
+)
+
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=20)
+rows = st.builds(
+    Result,
+    **{
+        name: texts
+        for name in ("suite", "task", "system", "model", "preset", "metric", "unit", "data_hash")
+    },
+    **{name: texts.map(records.one_line) for name in ("message",)},
+    **{name: st.just("0123456789ab") for name in ("run_id", "hardware_id", "catalog_hash")},
+    edition=st.sampled_from(["corrected", "dysts"]),
+    version=st.just("0.1.0"),
+    hyperparameters=st.dictionaries(texts, numbers, max_size=2).map(records.canonical_json),
+    suite_version=st.integers(1, 9),
+    seed=st.integers(0, 2**40),
+    n_points=st.integers(1, 10**6),
+    window=st.none() | st.integers(0, 99),
+    value=numbers,
+    higher_is_better=st.booleans(),
+    status=st.sampled_from(["ok", "nan", "diverged"]),
+    horizon_lyapunov_times=st.none() | numbers,
+    censored=st.none() | st.booleans(),
+    fit_seconds=st.none() | numbers,
+    predict_seconds=st.none() | numbers,
+    peak_memory_mb=st.none() | numbers,
+)
+failed_rows = st.builds(
+    lambda row, status: replace(row, value=None, status=status), rows, st.sampled_from(STATUSES[1:])
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(rows | failed_rows, max_size=5))
+def test_csv_gives_back_what_it_was_given(tmp_path_factory, results):
+    path = tmp_path_factory.mktemp("csv") / "rows.csv"
+    records.write_csv(path, results)
+    assert records.read_csv(path) == results
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(rows | failed_rows, min_size=1, max_size=5))
+def test_pandas_reads_the_same_numbers_as_we_do(tmp_path_factory, results):
+    folder = tmp_path_factory.mktemp("results")
+    records.write_csv(folder / "local" / "standard" / "m.csv", results)
+    frame = records.load_results(folder)
+    for name in COLUMNS:
+        expected = [getattr(result, name) for result in results]
+        assert [None if pd.isna(v) else v for v in frame[name].astype(object)] == expected, name
+    assert set(frame["source"]) == {"local"}
+    direct = records.to_frame(results)
+    assert list(direct["value"]) == pytest.approx(list(frame["value"]), nan_ok=True, rel=0, abs=0)
+
+
+def test_the_columns_are_those_of_the_design_in_order():
+    assert COLUMNS == tuple(
+        "run_id suite suite_version task system edition model preset hyperparameters seed window "
+        "metric value unit higher_is_better status message n_points horizon_lyapunov_times "
+        "censored fit_seconds predict_seconds peak_memory_mb hardware_id catalog_hash data_hash "
+        "version".split()
+    )
+    assert len(COLUMNS) == len(fields(Result))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"value": None}, "does not go with"),
+        ({"status": "timeout"}, "does not go with"),
+        ({"value": math.inf}, "finite"),
+        ({"status": "fine"}, "one of ok"),
+    ],
+)
+def test_a_failure_has_no_value_and_a_value_is_finite(change, said):
+    with pytest.raises(RecordError, match=said):
+        replace(ROW, **change)
+
+
+def test_a_diverged_forecast_may_keep_its_declared_value():
+    assert replace(ROW, status="diverged").value == ROW.value
+    assert replace(ROW, status="nan", value=None).value is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("run_id,", "run,", "columns differ"),
+        (",true,ok", ",yes,ok", "line 2: higher_is_better is true or false"),
+        (",6000,", ",many,", "line 2: n_points is int"),
+        (",ok,", ",okay,", "line 2: status"),
+        (",0.1.0", "", "line 2"),
+    ],
+)
+def test_a_foreign_or_torn_csv_is_refused_with_the_line(tmp_path, old, new, said):
+    path = tmp_path / "rows.csv"
+    records.write_csv(path, [ROW])
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(RecordError, match=said):
+        records.read_csv(path)
+
+
+def test_frames_of_reference_and_local_results_say_which_is_which(tmp_path):
+    records.write_csv(tmp_path / "reference" / "standard" / "nvar.csv", [ROW])
+    records.write_csv(tmp_path / "local" / "standard" / "esn.csv", [replace(ROW, model="esn")])
+    frame = records.load_results(tmp_path)
+    assert list(zip(frame["model"], frame["source"], strict=True)) == [
+        ("nvar", "reference"),
+        ("esn", "local"),
+    ]
+    assert records.load_results(tmp_path, "other").empty
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "table.csv"
+    records.write_atomically(path, "old")
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        records.write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_message_fits_one_line_of_any_encoding():
+    assert records.one_line("a\r\n  b\tc") == "a b c"
+    assert records.one_line("\udcff") == "\\udcff"
+    assert len(records.one_line("x" * 1000)) == 300
+
+
+def test_runs_with_equal_provenance_share_an_id_and_it_holds_no_path_of_the_machine():
+    facts = records.provenance(["dysts-bench", "run"], "c" * 12, threads=1)
+    assert records.run_id(facts) == records.run_id(json.loads(json.dumps(facts)))
+    assert records.run_id(facts) != records.run_id(facts | {"command": ["dysts-bench"]})
+    assert facts["packages"]["numpy"]
+    assert os.path.expanduser("~") not in json.dumps(facts | {"commit": None})
+    assert facts["hardware"]["cores"] == os.cpu_count()

@@ -1,0 +1,257 @@
+"""Suites are pure, validated data; a task's arrays follow the protocol, number for number."""
+
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dysts_bench import task as task_module
+from dysts_bench.task import (
+    DataError,
+    Protocol,
+    SuiteError,
+    Task,
+    clock,
+    load,
+    read_suite,
+    suite_names,
+    tasks,
+)
+
+TINY = Protocol(
+    points_per_time_unit=10,
+    train_points=200,
+    validation_points=100,
+    windows=3,
+    context=20,
+    horizon=4.0,
+    horizon_max_steps=1000,
+    free_runs=2,
+    free_context=20,
+    free_steps=50,
+    noise=0.0,
+    observe="all",
+)
+
+
+@dataclass
+class Clockwork:
+    """A system in place of the catalog's: sines whose phases follow from the seed."""
+
+    period: float = 1.0
+    lyapunov_time: float = 2.0
+    certified_horizon: float | None = None
+    observables: tuple[str, ...] = ("x", "y")
+    spoil: float | None = None  # what every y is replaced by
+    hash: str = "0123456789abcdef"
+    seeds: list[int] = field(default_factory=list)
+
+    def trajectory(self, n, *, dt, trajectories, seed, noise, observe):
+        self.seeds.append(seed)
+        rng = np.random.default_rng(seed)
+        phases = rng.uniform(0, 2 * np.pi, (trajectories, 1, 2))
+        states = 5 + 3 * np.sin(phases + 2 * np.pi * np.arange(n)[:, None] * dt * [1.0, 1.7])
+        states = states + noise * rng.standard_normal(states.shape)
+        if self.spoil is not None:
+            states[:, :, 1] = self.spoil
+        chosen = self.observables if observe == "all" else observe
+        return SimpleNamespace(states=states[:, :, [self.observables.index(c) for c in chosen]])
+
+
+@pytest.fixture
+def system(monkeypatch):
+    made = Clockwork()
+    monkeypatch.setattr(task_module.systems, "load", lambda name, edition: made)
+    return made
+
+
+def a_task(**changes):
+    protocol = replace(TINY, **changes)
+    return Task("tiny", 1, "Clockwork", "corrected", "main", protocol, seed=0)
+
+
+# ---- suites ----------------------------------------------------------------------------------
+
+
+def test_standard_version_1_is_the_published_protocol():
+    suite = read_suite("standard")
+    assert (suite.version, suite.edition, suite.track) == (1, "corrected", "main")
+    assert asdict(suite.protocol) == {
+        "points_per_time_unit": 30,
+        "train_points": 6000,
+        "validation_points": 2000,
+        "windows": 20,
+        "context": 512,
+        "horizon": 25.0,
+        "horizon_max_steps": 3000,
+        "free_runs": 4,
+        "free_context": 512,
+        "free_steps": 5000,
+        "noise": 0.0,
+        "observe": "all",
+    }
+
+
+def test_every_suite_that_ships_can_be_read():
+    assert "standard" in suite_names()
+    for name in suite_names():
+        assert read_suite(name).name == name
+
+
+def test_the_schema_and_the_protocol_have_the_same_fields():
+    schema = task_module._schema()["properties"]["protocol"]
+    names = [f.name for f in fields(Protocol)]
+    assert list(schema["properties"]) == schema["required"] == names
+
+
+def standard_text():
+    return (task_module._SUITES / "standard.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("horizon = 25.0", "horzon = 25.0", "Did you mean horizon"),
+        ("windows = 20", 'windows = "20"', "protocol.windows: '20' is not of type 'integer'"),
+        ("windows = 20", "windows = 0", "protocol.windows: 0 is less than the minimum"),
+        ("windows = 20", "", "'windows' is a required property"),
+        ("horizon = 25.0", "horizon = inf", "must be finite"),
+        ('observe = "all"', 'observe = "__import__"', "protocol.observe"),
+        ('edition = "corrected"', 'edition = "mine"', "edition: 'mine' is not one of"),
+        ("seeds = 1", "seeds = 0", "profiles.quick.seeds"),
+        ("[protocol]", "[protocol", "can't be read as TOML"),
+    ],
+)
+def test_a_broken_suite_is_refused_with_the_reason(tmp_path, old, new, said):
+    assert old in standard_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(standard_text().replace(old, new, 1))
+    with pytest.raises(SuiteError, match="mine.toml") as refused:
+        read_suite(path)
+    assert said in str(refused.value)
+
+
+def test_a_suite_of_ones_own_gives_whole_numbers_their_type(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(standard_text().replace("windows = 20", "windows = 7.0"))
+    windows = read_suite(str(path)).protocol.windows
+    assert windows == 7 and isinstance(windows, int)
+
+
+def test_an_unknown_suite_is_answered_with_the_known_ones():
+    with pytest.raises(SuiteError, match="standard"):
+        read_suite("standrad")
+
+
+def test_any_change_makes_another_task():
+    suite = read_suite("standard")
+    one, two = tasks(suite, ["Lorenz", "Rossler"])
+    others = [two, *tasks(replace(suite, version=2), ["Lorenz"])]
+    others += tasks(replace(suite, protocol=replace(suite.protocol, horizon=24.0)), ["Lorenz"])
+    assert len({one, *others}) == 4
+    assert len({t.hash for t in [one, *others]}) == 4
+    assert one.hash == tasks(read_suite("standard"), ["Lorenz"])[0].hash
+
+
+# ---- the clock -------------------------------------------------------------------------------
+
+
+def test_the_step_follows_the_shorter_of_period_and_lyapunov_time(system):
+    assert clock(a_task()).dt == 0.1  # period 1
+    system.lyapunov_time = 0.5
+    assert clock(a_task()).dt == 0.05
+
+
+def test_the_horizon_counts_lyapunov_times_and_is_capped(system):
+    time = clock(a_task())
+    assert (time.steps, time.unit_name) == (80, "Lyapunov times")  # 4 x 2.0 / 0.1
+    assert time.horizon == pytest.approx(4.0)
+    time = clock(a_task(horizon_max_steps=50))
+    assert time.steps == 50 and time.horizon == pytest.approx(2.5)
+
+
+def test_the_truth_ends_where_the_certificate_does(system):
+    system.certified_horizon = 1.51
+    assert clock(a_task()).steps == 30
+    assert load(a_task()).truth.shape == (3, 30, 2)
+
+
+def test_a_system_that_is_not_chaotic_is_timed_in_periods(system):
+    system.lyapunov_time = math.inf
+    time = clock(a_task())
+    assert (time.dt, time.unit, time.unit_name, time.steps) == (0.1, 1.0, "periods", 40)
+    assert load(a_task()).facts.lyapunov_time == 1.0
+
+
+@pytest.mark.parametrize("unknown", [math.nan, 0.0, -1.0])
+def test_a_system_without_a_known_time_scale_has_no_task(system, unknown):
+    system.lyapunov_time = unknown
+    with pytest.raises(DataError, match="Calibrate"):
+        clock(a_task())
+
+
+# ---- the arrays ------------------------------------------------------------------------------
+
+
+def test_the_arrays_have_the_protocols_shapes(system):
+    windows = load(a_task())
+    assert windows.train.shape == (1, 200, 2)
+    assert windows.validation.shape == (1, 100, 2)
+    assert windows.contexts.shape == (3, 20, 2)
+    assert windows.truth.shape == (3, 80, 2)
+    assert windows.free_contexts.shape == (2, 20, 2)
+    assert windows.free_truth.shape == (2, 50, 2)
+
+
+def test_everything_is_in_units_of_the_training_part(system):
+    windows = load(a_task())
+    np.testing.assert_allclose(windows.train.mean(axis=(0, 1)), 0, atol=1e-12)
+    np.testing.assert_allclose(windows.train.std(axis=(0, 1)), 1, rtol=1e-12)
+    raw = system.trajectory(100, dt=0.1, trajectories=3, seed=3, noise=0.0, observe="all").states
+    again = np.concatenate([windows.contexts, windows.truth], axis=1) * windows.std + windows.mean
+    np.testing.assert_allclose(again, raw, rtol=1e-12)
+
+
+def test_each_role_has_initial_states_of_its_own(system):
+    load(a_task())
+    first = list(system.seeds)
+    assert len(set(first)) == 4
+    system.seeds.clear()
+    load(replace(a_task(), seed=1))
+    assert not set(first) & set(system.seeds)
+
+
+def test_noise_is_seen_by_models_and_not_by_the_judge(system):
+    quiet, noisy = load(a_task()), load(a_task(noise=0.1))
+    raw = noisy.truth * noisy.std + noisy.mean
+    np.testing.assert_allclose(raw, quiet.truth * quiet.std + quiet.mean, rtol=1e-12)
+    difference = noisy.contexts * noisy.std + noisy.mean - quiet.contexts * quiet.std - quiet.mean
+    assert 0.08 < difference.std() < 0.12
+
+
+def test_only_the_first_observable_can_be_asked_for(system):
+    assert load(a_task(observe="first")).truth.shape == (3, 80, 1)
+
+
+def test_models_cannot_write_into_the_truth(system):
+    windows = load(a_task())
+    for name in ("train", "validation", "contexts", "truth", "free_contexts", "free_truth"):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(windows, name)[...] = 0.0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"), [(4.2, "constant"), (math.nan, "NaN"), (math.inf, "NaN")]
+)
+def test_useless_coordinates_are_the_tasks_fault_and_said(system, spoil, said):
+    system.spoil = spoil
+    with pytest.raises(DataError, match=said):
+        load(a_task())
+
+
+def test_the_data_hash_tells_other_data(system):
+    one = load(a_task())
+    assert one.data_hash == load(a_task()).data_hash
+    assert one.data_hash != load(replace(a_task(), seed=1)).data_hash
