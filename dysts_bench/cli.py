@@ -102,23 +102,13 @@ def generate(
     noise: Annotated[float, typer.Option(help="Share of each coordinate's deviation.")] = 0.0,
     edition: Edition = Edition.corrected,
     output: Annotated[Path, typer.Option(help="Folder for one .npz a system.")] = Path("data"),
-    suite: Annotated[
-        str | None, typer.Option(help="Fill the cache with the data of this suite instead.")
-    ] = None,
     jobs: Jobs = CORES,
 ) -> None:
-    """Trajectories of any systems as .npz files, or a suite's data into the cache."""
-    from dysts_bench import display
+    """Trajectories of any systems, one .npz each."""
     from systems import make_dataset
 
-    console = display.make_console()
     with _readable_errors():
         names = _system_names(systems)
-        if suite is not None:
-            from dysts_bench.task import read_suite, tasks
-
-            failed = _prepare(tasks(read_suite(suite), names), _executor(jobs), console)
-            raise typer.Exit(1 if failed else 0)
         dataset = make_dataset(
             names,
             points,
@@ -130,9 +120,7 @@ def generate(
             noise=noise,
         )
         dataset.save(output)
-    console.print(
-        f"{output}: {len(names)} systems, {trajectories} trajectories of {points} points each"
-    )
+    print(f"{output}: {len(names)} systems, {trajectories} trajectories of {points} points each")
 
 
 @app.command()
@@ -183,6 +171,9 @@ def run(
     overwrite: Annotated[
         Overwrite, typer.Option(help="Which finished cells run again.")
     ] = Overwrite.never,
+    data_only: Annotated[
+        bool, typer.Option(help="Make the data of the pending cells, no more.")
+    ] = False,
 ) -> None:
     """Fit, forecast, score; then the leaderboard. A run that was stopped goes on where it was."""
     from dysts_bench import display, records, runner, task
@@ -207,6 +198,8 @@ def run(
     done = len(plan.finished)
     try:
         without_data = _prepare(plan.tasks, executor, console)
+        if data_only:
+            raise typer.Exit(1 if without_data else 0)
         with display.progress(console, "models", len(plan.pending)) as bar:
             for cell, rows in runner.execute(
                 plan.pending, executor, facts, store=store, without_data=without_data
@@ -363,4 +356,7 @@ def _verdict_on_model(name: str) -> tuple[bool, str]:
         check_forecaster(model if has_preset else type(model))
     except ContractError as error:
         return False, f"{name} breaks the contract of a forecaster: {error}"
+    except Exception as error:  # whatever a stranger's model raises
+        reason = f"{type(error).__name__}: {error}"
+        return False, f"{name} breaks the contract of a forecaster: it raised {reason}"
     return True, f"{name} keeps the contract of a forecaster"

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -185,7 +186,8 @@ def _outcome(value: Any) -> Done | Failed:
 
 
 def _start_worker(memory_mb: int | None) -> None:
-    """Once in every worker: one thread, the memory limit, no warnings."""
+    """Once in every worker: one thread, the memory limit, no warnings, an end with the run."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     if memory_mb is not None and sys.platform.startswith("linux"):
         import resource
@@ -197,6 +199,14 @@ def _start_worker(memory_mb: int | None) -> None:
 
     threadpoolctl.threadpool_limits(1)  # for what was loaded before the environment was set
     warnings.simplefilter("ignore")  # thousands of cells would bury the progress; Serial shows them
+
+
+def _end_with_parent() -> None:
+    """A worker whose run was killed would finish its cell for nobody, or hang for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextlib.contextmanager

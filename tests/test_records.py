@@ -97,12 +97,13 @@ def test_pandas_reads_the_same_numbers_as_we_do(tmp_path_factory, results):
 
 
 def test_the_columns_are_those_of_the_design_in_order():
-    assert COLUMNS == tuple(
+    design = (
         "run_id suite suite_version task system edition model preset hyperparameters seed window "
         "metric value unit higher_is_better status message n_points horizon_lyapunov_times "
         "censored fit_seconds predict_seconds peak_memory_mb hardware_id catalog_hash data_hash "
-        "version".split()
+        "version"
     )
+    assert " ".join(COLUMNS) == design
     assert len(COLUMNS) == len(fields(Result))
 
 

@@ -128,7 +128,7 @@ def test_a_broken_suite_is_refused_with_the_reason(tmp_path, old, new, said):
     assert old in standard_text()
     path = tmp_path / "mine.toml"
     path.write_text(standard_text().replace(old, new, 1))
-    with pytest.raises(SuiteError, match="mine.toml") as refused:
+    with pytest.raises(SuiteError, match="mine") as refused:
         read_suite(path)
     assert said in str(refused.value)
 

@@ -1,0 +1,254 @@
+"""The commands as a user types them, on a real system with a suite small enough for a test."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from dysts_bench.cli import app
+from dysts_bench.leaderboard import COLUMNS
+from dysts_bench.records import read_csv
+
+TINY = """
+name = "tiny"
+version = 1
+description = "Small enough for a test."
+edition = "corrected"
+track = "main"
+seed = 0
+
+[protocol]
+points_per_time_unit = 20
+train_points = 400
+validation_points = 200
+windows = 3
+context = 60
+horizon = 2.0
+horizon_max_steps = 100
+free_runs = 2
+free_context = 60
+free_steps = 300
+noise = 0.0
+observe = "all"
+
+[profiles.quick]
+description = "One model."
+models = ["persistence"]
+seeds = 1
+timeout = 60.0
+"""
+
+MINE = """
+import os
+from dataclasses import dataclass
+import numpy as np
+from models import Forecaster
+
+
+@dataclass(kw_only=True)
+class Mine(Forecaster):
+    def _fit(self, train, *, dt, validation, seed): ...
+
+    def _predict(self, context, horizon):
+        return np.repeat(context[:, -1:], horizon, axis=1)
+
+    @classmethod
+    def small(cls):
+        return cls()
+
+
+@dataclass(kw_only=True)
+class Forgetful(Mine):
+    def _predict(self, context, horizon):
+        return np.zeros((1, horizon, context.shape[2]))
+
+
+@dataclass(kw_only=True)
+class Dies(Mine):
+    def _fit(self, train, *, dt, validation, seed):
+        os._exit(7)
+"""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Results and cache of a test lie in its own folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DYSTS_BENCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "mine.py").write_text(MINE)
+
+
+def cli(*arguments, code=0):
+    """What the command prints; fails unless it ends with `code`."""
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == code, done.output
+    return " ".join(done.output.split())
+
+
+def run_tiny(*arguments, code=0, jobs="0"):
+    return cli(
+        "run", "--suite", "tiny.toml", "--systems", "Lorenz", "--jobs", jobs, *arguments, code=code
+    )
+
+
+# ---- run and leaderboard ---------------------------------------------------------------------
+
+
+def test_a_run_ends_with_the_leaderboard_and_the_next_resumes(tmp_path):
+    first = run_tiny("--models", "persistence,naive_mean")
+    assert "2 cells; 0 finished before, 2 to run" in first
+    assert "valid_prediction_time (Lyapunov times), chaotic systems" in first
+    with (tmp_path / "results" / "leaderboard-tiny.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert {row["model"] for row in rows} == {"persistence", "naive_mean"}
+    assert {(row["source"], row["systems"], row["failures"]) for row in rows} == {
+        ("local", "1", "0")
+    }
+    table = (tmp_path / "results" / "leaderboard-tiny.csv").read_bytes()
+    assert "2 finished before, 0 to run" in run_tiny("--models", "persistence,naive_mean")
+    assert (tmp_path / "results" / "leaderboard-tiny.csv").read_bytes() == table
+
+
+def test_the_profile_says_which_models_run_unless_others_are_named(tmp_path):
+    assert "1 models" in run_tiny()
+    folder = tmp_path / "results" / "local" / "tiny"
+    assert sorted(path.name for path in folder.glob("*.csv")) == ["persistence.csv"]
+    run_tiny("--model", "mine.py:Mine")
+    assert {path.name for path in folder.glob("*.csv")} == {"persistence.csv", "Mine.csv"}
+
+
+def test_ones_own_model_ranks_beside_the_reference_without_running_it_again(tmp_path):
+    run_tiny("--models", "persistence")
+    (tmp_path / "results" / "local").rename(tmp_path / "results" / "reference")
+    assert "1 cells" in run_tiny("--model", "mine.py:Mine")
+    found = json.loads(cli("leaderboard", "--suite", "tiny", "--format", "json"))
+    assert {(e["model"], e["source"], e["win_rate"]) for e in found} == {
+        ("persistence", "reference", 0.5),  # Mine is persistence under another name
+        ("Mine", "local", 0.5),
+    }
+
+
+def test_a_dying_model_in_worker_processes_costs_its_own_rows_only(tmp_path):
+    output = run_tiny("--models", "persistence", "--model", "mine.py:Dies", jobs="2")
+    assert "Dies on Lorenz, seed 0: crash: the process ended with exit code 7" in output
+    folder = tmp_path / "results" / "local" / "tiny"
+    dead, alive = read_csv(folder / "Dies.csv"), read_csv(folder / "persistence.csv")
+    assert {(row.status, row.value) for row in dead} == {("crash", None)}
+    primary = [row for row in alive if row.metric == "valid_prediction_time"]
+    assert [row.status for row in primary] == ["ok"] * 3
+
+
+def test_worker_processes_and_this_process_give_the_same_scores(tmp_path):
+    def values(results, jobs):
+        run_tiny("--models", "linear", "--results", results, jobs=jobs)
+        rows = read_csv(tmp_path / results / "local" / "tiny" / "linear.csv")
+        return [(row.metric, row.window, row.value, row.data_hash) for row in rows]
+
+    assert values("here", "0") == values("there", "1")
+
+
+def test_data_only_makes_the_data_and_no_results(tmp_path):
+    run_tiny("--data-only")
+    assert list((tmp_path / "cache").rglob("Lorenz-*.npz"))
+    assert not list(tmp_path.rglob("leaderboard*.csv"))
+
+
+def test_the_leaderboard_is_written_in_the_format_asked_for(tmp_path):
+    run_tiny()
+    cli("leaderboard", "--suite", "tiny", "--metric", "smape", "--output", "smape.csv")
+    assert (tmp_path / "smape.csv").read_text().startswith(",".join(COLUMNS))
+    assert "| group | model |" in cli("leaderboard", "--suite", "tiny", "--format", "markdown")
+
+
+# ---- what a user gets wrong ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--systems", "Lorentz"], "Did you mean `Lorenz`"),
+        (["--models", "nvra"], "Did you mean nvar"),
+        (["--models", "nvar:gilpin"], "Did you mean gilpin2023"),
+        (["--model", "mine.py:Mime"], "Did you mean Mine"),
+        (["--model", "nowhere.py:Mine"], "no file"),
+        (["--suite", "standrad"], "Did you mean standard"),
+        (["--profile", "fast"], "Known: quick"),
+    ],
+)
+def test_a_wrong_name_ends_with_code_2_and_a_suggestion(arguments, said):
+    assert said in run_tiny(*arguments, code=2)
+
+
+def test_wrong_names_elsewhere_end_with_code_2_too():
+    assert "Did you mean `Lorenz`" in cli("show", "Lorentz", code=2)
+    assert "Did you mean `Lorenz`" in cli("generate", "--systems", "Lorentz", code=2)
+    assert "Did you mean Lorenz" in cli("check", "Lorens", code=2)
+    assert "run first" in cli("leaderboard", "--results", "nowhere", code=2)
+
+
+# ---- the other commands ----------------------------------------------------------------------
+
+
+def test_list_names_everything_there_is():
+    import models
+    import systems
+    from dysts_bench.metrics import METRICS
+
+    for what, names in {
+        "systems": systems.names(),
+        "models": models.names(),
+        "metrics": list(METRICS),
+        "suites": ["standard"],
+    }.items():
+        printed = cli("list", what).split()
+        assert set(names) <= set(printed), what
+
+
+def test_show_prints_the_equations_and_the_erratum():
+    shown = cli("show", "Lorenz")
+    assert "x' = sigma*(y - x)" in shown and "rho = 28" in shown
+    assert "parameters in edition dysts: beta = 2.667" in shown
+    assert "parameters in edition corrected: beta = 2.66666" in cli(
+        "show", "Lorenz", "--edition", "dysts"
+    )
+
+
+def test_generate_writes_one_readable_file_a_system(tmp_path):
+    import systems
+
+    cli("generate", "--systems", "Lorenz,Rossler", "--points", "50", "--trajectories", "2")
+    read = systems.Trajectory.read(tmp_path / "data" / "Lorenz.npz")
+    np.testing.assert_array_equal(
+        read.states, systems.load("Lorenz").trajectory(50, trajectories=2).states
+    )
+    assert (tmp_path / "data" / "Rossler.npz").exists()
+
+
+def test_check_gives_a_verdict_on_systems_and_models():
+    assert "✓ Lorenz: 3 states" in cli("check", "Lorenz")
+    assert "✓ persistence keeps the contract" in cli("check", "persistence")
+    assert "✓ mine.py:Mine keeps the contract" in cli("check", "mine.py:Mine")
+    assert "✗ mine.py:Forgetful breaks the contract" in cli("check", "mine.py:Forgetful", code=1)
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from typer.testing import CliRunner; from dysts_bench.cli import app\n"
+        "assert 'leaderboard' in CliRunner().invoke(app, ['--help']).output\n"
+        "print([m for m in ('numpy', 'pandas', 'numba', 'scipy', 'sympy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_python_m_is_the_same_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "dysts_bench", "list", "suites"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "standard" in done.stdout

@@ -1,0 +1,518 @@
+"""One failure is one row, finished cells stay finished, and damage is noticed."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dysts_bench import cells as cells_module
+from dysts_bench import runner
+from dysts_bench import task as task_module
+from dysts_bench.cells import Cell, ModelSpec, evaluate
+from dysts_bench.executors import Failed, Local, Serial
+from dysts_bench.leaderboard import as_text, leaderboard
+from dysts_bench.metrics import METRICS
+from dysts_bench.records import read_csv, to_frame
+from dysts_bench.runner import execute, plan, run
+from dysts_bench.store import Store
+from dysts_bench.task import DataError, Protocol, Task, load
+
+PROTOCOL = Protocol(
+    points_per_time_unit=10,
+    train_points=200,
+    validation_points=100,
+    windows=4,
+    context=20,
+    horizon=3.0,
+    horizon_max_steps=1000,
+    free_runs=2,
+    free_context=20,
+    free_steps=600,
+    noise=0.0,
+    observe="all",
+)
+
+# Models of a user's own file. Each misbehaves in one way, at the moment its name says.
+FILE = textwrap.dedent(
+    """
+    import os, signal, time
+    from dataclasses import dataclass
+    import numpy as np
+    from models import Forecaster
+
+
+    @dataclass(kw_only=True)
+    class Good(Forecaster):
+        gain: float = 1.0
+
+        def _fit(self, train, *, dt, validation, seed): ...
+        def _predict(self, context, horizon):
+            return self.gain * np.repeat(context[:, -1:], horizon, axis=1)
+
+        @classmethod
+        def small(cls):
+            return cls()
+
+
+    @dataclass(kw_only=True)
+    class Chancy(Good):
+        stochastic = True
+
+        def _fit(self, train, *, dt, validation, seed):
+            self.gain = 1.0 + 0.1 * seed
+
+
+    @dataclass(kw_only=True)
+    class RaisesInFit(Good):
+        def _fit(self, train, *, dt, validation, seed):
+            raise ArithmeticError("no fit\\ntoday")
+
+
+    @dataclass(kw_only=True)
+    class RaisesInFreeRuns(Good):
+        def _predict(self, context, horizon):
+            if horizon > 100:
+                raise ArithmeticError("too far")
+            return super()._predict(context, horizon)
+
+
+    @dataclass(kw_only=True)
+    class AllNaN(Good):
+        def _predict(self, context, horizon):
+            return np.full((len(context), horizon, context.shape[2]), np.nan)
+
+
+    @dataclass(kw_only=True)
+    class Explodes(Good):
+        def _predict(self, context, horizon):
+            growth = 10.0 ** np.arange(horizon)[:, None]
+            return context[:, -1:] * np.where(np.isfinite(growth), growth, np.inf)
+
+
+    @dataclass(kw_only=True)
+    class Unable(Good):
+        def _fit(self, train, *, dt, validation, seed):
+            raise NotImplementedError("two dimensions are beyond me")
+
+
+    @dataclass(kw_only=True)
+    class Exits(Good):
+        def _fit(self, train, *, dt, validation, seed):
+            os._exit(3)
+
+
+    @dataclass(kw_only=True)
+    class Segfaults(Good):
+        def _fit(self, train, *, dt, validation, seed):
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+
+    @dataclass(kw_only=True)
+    class Hangs(Good):
+        def _fit(self, train, *, dt, validation, seed):
+            time.sleep(600)
+
+
+    @dataclass(kw_only=True)
+    class Hoards(Good):
+        def _fit(self, train, *, dt, validation, seed):
+            self.hoard = np.ones((40_000, 40_000))
+    """
+)
+
+
+@dataclass
+class Clockwork:
+    """A system in place of the catalog's: sines whose phases follow from the seed."""
+
+    name: str
+    period: float = 1.0
+    lyapunov_time: float = 2.0
+    certified_horizon: float | None = None
+    observables: tuple[str, ...] = ("x", "y")
+    broken: bool = False
+
+    @property
+    def hash(self):
+        return f"hash-of-{self.name}"
+
+    def trajectory(self, n, *, dt, trajectories, seed, noise, observe):
+        if self.broken:
+            raise DataError(f"{self.name}: it never moves")
+        rng = np.random.default_rng([seed, len(self.name)])
+        phases = rng.uniform(0, 2 * np.pi, (trajectories, 1, 2))
+        return SimpleNamespace(
+            states=5 + np.sin(phases + 2 * np.pi * np.arange(n)[:, None] * dt * [1.0, 1.7])
+        )
+
+
+SYSTEMS = {s.name: s for s in (Clockwork("One"), Clockwork("Second"))}
+
+
+@pytest.fixture(autouse=True)
+def fake_systems(monkeypatch):
+    catalog = dict(SYSTEMS)
+    for module in (task_module, runner):
+        monkeypatch.setattr(module.systems, "load", lambda name, edition="": catalog[name])
+    monkeypatch.setattr(runner.systems, "names", lambda: list(catalog))
+    caches = [runner._of_task, runner._of_model, cells_module._windows]
+    for cached in caches:
+        cached.cache_clear()
+    yield catalog
+    for cached in caches:
+        cached.cache_clear()
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A ModelSpec of a class in FILE, by name."""
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    return lambda name: ModelSpec.parse(f"{path}:{name}")
+
+
+def task(name="One"):
+    return Task("tiny", 1, name, "corrected", "main", PROTOCOL, seed=0)
+
+
+TASKS = [task("One"), task("Second")]
+FACTS = {"command": ["test"]}
+
+
+def complete(cells, store, executor=None, overwrite="never"):
+    """Run what is pending; how many cells that were."""
+    todo = plan(cells, store, overwrite)
+    return len(list(execute(todo.pending, executor or Serial(), FACTS, store=store)))
+
+
+def table_of(store):
+    rows = [row for path in sorted(store.folder.glob("*.csv")) for row in read_csv(path)]
+    return leaderboard(to_frame(rows))
+
+
+def without_seconds(table):
+    return as_text(table.drop(columns=["fit_seconds", "predict_seconds"]), "csv")
+
+
+# ---- one cell --------------------------------------------------------------------------------
+
+
+def test_a_cell_has_a_row_for_every_window_of_the_primary_metric_and_one_for_the_others(mine):
+    results = list(run([task()], [mine("Good")]))
+    primary = [r for r in results if r.metric == "valid_prediction_time"]
+    assert [r.window for r in primary] == [0, 1, 2, 3]
+    others = [r for r in results if r.metric != "valid_prediction_time" and r.window is None]
+    assert sorted(r.metric for r in others) == sorted(
+        name for name, metric in METRICS.items() if not metric.per_window
+    )
+    assert len(results) == len(primary) + len(others)
+
+
+def test_a_row_says_what_was_done(mine):
+    row = next(iter(run([task()], [replace(mine("Good"), hyperparameters=(("gain", 0.5),))])))
+    assert (row.suite, row.task, row.system, row.model) == ("tiny", "main/One", "One", "Good")
+    assert (row.preset, row.hyperparameters) == ("gain=0.5", '{"gain":0.5}')
+    assert (row.status, row.unit, row.n_points) == ("ok", "Lyapunov times", 200)
+    assert row.horizon_lyapunov_times == pytest.approx(3.0)
+    assert row.catalog_hash == "hash-of-One" and len(row.data_hash) == 12
+    assert row.fit_seconds >= 0 and row.predict_seconds >= 0
+
+
+def test_scores_are_those_of_the_metric_on_standardised_data(mine):
+    windows = load(task())
+    forecast = np.repeat(windows.contexts[:, -1:], 60, axis=1)
+    error = np.sqrt(np.mean((forecast - windows.truth) ** 2, axis=2))  # scale is 1 by now
+    first = np.argmax(error > 0.4, axis=1) * 0.1 / 2.0  # steps of 0.1, Lyapunov time 2
+    results = run([task()], [mine("Good")])
+    values = [r.value for r in results if r.metric == "valid_prediction_time"]
+    np.testing.assert_allclose(values, first, atol=0.051)  # to one step: the metric's convention
+
+
+def test_a_system_that_is_not_chaotic_is_scored_in_periods(fake_systems, mine):
+    fake_systems["One"] = Clockwork("One", lyapunov_time=float("inf"))
+    units = {r.metric: r.unit for r in run([task()], [mine("Good")])}
+    assert units["valid_prediction_time"] == "periods"
+
+
+def test_models_get_copies_so_one_cannot_spoil_the_next(mine):
+    windows = load(task())
+    before = windows.train.copy()
+
+    class Vandal(mine("Good").create().__class__):
+        def _fit(self, train, *, dt, validation, seed):
+            train[...] = 0.0
+
+    evaluate(windows, Vandal(), seed=0)
+    np.testing.assert_array_equal(windows.train, before)
+
+
+def statuses(results, data=None):
+    return {r.status for r in results if data in (None, METRICS[r.metric].data)}
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "message"),
+    [
+        ("RaisesInFit", "crash", "ArithmeticError: no fit today"),
+        ("AllNaN", "nan", "no forecast: NaN or infinity from its first step on"),
+        ("Unable", "unsupported", "NotImplementedError: two dimensions are beyond me"),
+    ],
+)
+def test_a_failure_is_a_row_for_every_metric_and_has_no_value(mine, name, status, message):
+    results = list(run([task()], [mine(name), mine("Good")]))
+    failed = [r for r in results if r.model == name]
+    assert sorted(r.metric for r in failed) == sorted(METRICS)
+    assert {(r.status, r.message, r.value, r.window) for r in failed} == {
+        (status, message, None, None)
+    }
+    good = [r for r in results if r.model == "Good" and r.metric == "valid_prediction_time"]
+    assert statuses(good) == {"ok"}
+
+
+def test_a_failed_free_run_leaves_the_windows_their_scores(mine):
+    results = list(run([task()], [mine("RaisesInFreeRuns")]))
+    assert statuses(results, "windows") == {"ok"}
+    assert statuses(results, "free_runs") == {"crash"}
+
+
+def test_an_exploding_forecast_is_said_to_and_keeps_the_time_it_was_good_for(mine):
+    primary = [r for r in run([task()], [mine("Explodes")]) if r.metric == "valid_prediction_time"]
+    assert statuses(primary) <= {"nan", "diverged"}
+    assert all(0 <= r.value < 1 for r in primary)
+
+
+def test_a_system_without_data_fails_for_every_model_and_no_model_is_blamed(fake_systems, mine):
+    fake_systems["One"] = Clockwork("One", broken=True)
+    results = list(run(TASKS, [mine("Good")]))
+    lost = [r for r in results if r.system == "One"]
+    assert {(r.status, r.message) for r in lost} == {
+        ("unsupported", "no data: One: it never moves")
+    }
+    assert {r.status for r in results if r.system == "Second"} == {"ok"}
+
+
+def test_a_model_whose_library_is_missing_is_unsupported(monkeypatch, mine):
+    def without_torch(self):
+        raise ModuleNotFoundError("No module named 'torch'")
+
+    monkeypatch.setattr(ModelSpec, "create", without_torch)
+    results = list(run([task()], [mine("Good")]))
+    assert statuses(results) == {"unsupported"} and "torch" in results[0].message
+
+
+def test_only_stochastic_models_get_several_seeds(mine):
+    cells = runner.cells([task()], [mine("Good"), mine("Chancy")], seeds=3)
+    assert [(c.model.name, c.seed) for c in cells] == [
+        ("Good", 0),
+        ("Chancy", 0),
+        ("Chancy", 1),
+        ("Chancy", 2),
+    ]
+
+
+def test_names_presets_and_files_are_told_apart():
+    assert ModelSpec.parse("nvar") == ModelSpec("nvar")
+    assert ModelSpec.parse("nvar:gilpin2023") == ModelSpec("nvar", preset="gilpin2023")
+    spec = ModelSpec.parse("some/where.py:Mine")
+    assert (spec.name, spec.file, spec.label) == ("Mine", "some/where.py:Mine", "Mine")
+    assert ModelSpec("esn", "tuned", (("units", 3),)).label == "esn:tuned,units=3"
+
+
+# ---- resuming --------------------------------------------------------------------------------
+
+
+def test_a_killed_run_resumes_to_the_same_leaderboard(tmp_path, mine):
+    cells = runner.cells(TASKS, [mine("Good"), mine("Chancy"), mine("AllNaN")], seeds=2)
+    whole, killed = Store(tmp_path / "whole"), Store(tmp_path / "killed")
+    assert complete(cells, whole) == len(cells) == 8
+    for stop_after in (1, 3):  # what a kill leaves: the cells so far, no CSV, a torn temporary file
+        running = execute(plan(cells, killed).pending, Serial(), FACTS, store=killed)
+        for _ in range(stop_after):
+            next(running)
+        running.close()
+        for path in killed.folder.glob("*.csv"):
+            path.unlink()
+        (killed.folder / "cells" / "Good" / ".torn.json.part").write_text('{"body": {')
+    assert complete(cells, killed) == len(cells) - 4
+    assert without_seconds(table_of(killed)) == without_seconds(table_of(whole))
+    assert complete(cells, killed) == 0
+
+
+def test_rows_of_finished_cells_come_from_the_store(tmp_path, mine):
+    store = Store(tmp_path)
+    first = list(run(TASKS, [mine("Good")], store=store))
+    again = list(run(TASKS, [mine("Good")], store=store))
+    assert again == first  # timings included: nothing was run
+
+
+def test_csv_and_manifest_hold_every_kept_cell_in_fixed_order(tmp_path, mine):
+    store = Store(tmp_path)
+    cells = runner.cells(TASKS, [mine("Chancy")], seeds=2)
+    complete(list(reversed(cells)), store)
+    rows = read_csv(tmp_path / "Chancy.csv")
+    places = list(dict.fromkeys((r.system, r.seed) for r in rows))
+    assert places == [("One", 0), ("One", 1), ("Second", 0), ("Second", 1)]
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["runs"] == {rows[0].run_id: FACTS}
+    complete(runner.cells([task("One")], [mine("Good")], seeds=1), store)
+    assert read_csv(tmp_path / "Chancy.csv") == rows  # a narrower run takes nothing away
+
+
+DAMAGE = {
+    "torn": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "altered": lambda text: text.replace('"ok"', '"nan"', 1),
+    "altered number": lambda text: text.replace("0.", "1.", 1),
+    "not ours": lambda text: '{"hello": [1, 2]}',
+    "no object": lambda text: "[]",
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_cell_file_is_noticed_and_the_cell_runs_again(tmp_path, mine, caplog, kind):
+    store = Store(tmp_path / "results")
+    cells = runner.cells(TASKS, [mine("Good")], seeds=1)
+    complete(cells, store)
+    before = without_seconds(table_of(store))
+    path = next((store.folder / "cells").rglob("One.*.json"))
+    text = path.read_text()
+    path.write_text(DAMAGE[kind](text))
+    assert path.read_text() != text
+    with caplog.at_level(logging.WARNING):
+        assert complete(cells, store) == 1
+    assert "is damaged" in caplog.text and path.name in caplog.text
+    assert without_seconds(table_of(store)) == before
+
+
+def test_what_decides_a_result_decides_whether_it_is_kept(tmp_path, fake_systems, mine, caplog):
+    store = Store(tmp_path / "results")
+
+    def cells(**changes):
+        return [Cell(replace(task(), **changes), mine("Good"), seed=0)]
+
+    assert complete(cells(), store) == 1
+    assert complete(cells(), store) == 0
+    assert complete(cells(protocol=replace(PROTOCOL, horizon=2.0)), store) == 1
+    fake_systems["One"] = Clockwork("One", period=1.5)
+    runner._of_task.cache_clear()
+    assert complete(cells(), store) == 1
+    (tmp_path / "mine.py").write_text(FILE + "\n# changed")
+    runner._of_model.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert complete(cells(), store) == 1
+    assert "have changed" in caplog.text
+    assert len(list((store.folder / "cells").rglob("*.json"))) == 1  # the new one in its place
+
+
+def test_overwrite_decides_about_finished_cells(tmp_path, mine):
+    store = Store(tmp_path)
+    cells = runner.cells(TASKS, [mine("Good"), mine("RaisesInFreeRuns"), mine("AllNaN")], seeds=1)
+    assert complete(cells, store) == 6
+    assert complete(cells, store, overwrite="never") == 0
+    assert complete(cells, store, overwrite="only-failed") == 4
+    assert complete(cells, store, overwrite="always") == 6
+
+
+# ---- worker processes ------------------------------------------------------------------------
+
+
+FUNCTIONS = textwrap.dedent(
+    """
+    import os, signal, time
+    import numpy as np
+
+    def misbehave(how):
+        match how:
+            case "exit":
+                os._exit(3)
+            case "segfault":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "hang":
+                time.sleep(600)
+            case "hoard":
+                np.ones((40_000, 40_000))
+            case "raise":
+                raise ArithmeticError("no")
+            case "interrupt":
+                raise KeyboardInterrupt
+            case "leave":
+                raise SystemExit(0)
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+        return os.environ["OMP_NUM_THREADS"], os.getpid()
+    """
+)
+
+
+def test_every_way_to_go_wrong_is_an_outcome_and_harms_nobody_else(tmp_path, monkeypatch):
+    (tmp_path / "misbehaviour.py").write_text(FUNCTIONS)
+    monkeypatch.syspath_prepend(tmp_path)
+    from misbehaviour import misbehave
+
+    jobs = ["exit", "good 1", "segfault", "hang", "good 2", "hoard", "raise", "kill", "leave"]
+    jobs += ["interrupt", "good 3", "good 4"]
+    executor = Local(workers=2, timeout=3.0, memory_mb=3000)
+    outcomes = dict(executor.map(misbehave, jobs))
+    assert len(outcomes) == len(jobs)
+    failed = {
+        job: (out.status, out.message) for job, out in outcomes.items() if isinstance(out, Failed)
+    }
+    status, message = failed.pop("hoard")
+    assert status == "oom" and "Unable to allocate" in message
+    assert failed == {
+        "exit": ("crash", "the process ended with exit code 3"),
+        "segfault": ("crash", "the process ended with signal SIGSEGV"),
+        "hang": ("timeout", "stopped after the limit of 3 s"),
+        "raise": ("crash", "ArithmeticError: no"),
+        "kill": ("oom", "killed by signal 9, as the kernel does when memory runs out"),
+        "leave": ("crash", "SystemExit: 0"),
+        "interrupt": ("crash", "KeyboardInterrupt: "),
+    }
+    assert {outcomes[f"good {i}"].value[0] for i in (1, 2, 3, 4)} == {"1"}  # one thread each
+
+
+def test_workers_end_with_the_run_that_is_killed(tmp_path):
+    (tmp_path / "sleeper.py").write_text(
+        "import os, time\n"
+        "def sleep(path):\n"
+        "    open(path, 'w').write(str(os.getpid()))\n"
+        "    time.sleep(600)\n"
+    )
+    pid_file = tmp_path / "pid"
+    code = (
+        "from sleeper import sleep; from dysts_bench.executors import Local\n"
+        f"list(Local(1, timeout=600).map(sleep, [{str(pid_file)!r}]))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    killed = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL
+    )
+    worker = _eventually(lambda: pid_file.exists() and int(pid_file.read_text() or 0))
+    killed.kill()
+    killed.wait()
+    assert _eventually(lambda: not _is_running(worker))
+
+
+def _eventually(condition, seconds=30.0):
+    """What `condition` returns once it is true; an assertion fails if it does not come true."""
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "nothing happened"
+        time.sleep(0.05)
+    return found
+
+
+def _is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
