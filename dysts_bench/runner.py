@@ -59,7 +59,7 @@ def run(
     todo = plan(cells(tasks, specs, seeds), store, overwrite)
     for cell in todo.finished:
         assert store is not None  # without one, nothing is finished
-        yield from store.read(cell)[1]
+        yield from store.read(cell)
     prepared = dict(prepare(todo.tasks, executor))
     failed = {task: out for task, out in prepared.items() if isinstance(out, Failed)}
     facts = records.provenance(["dysts_bench.run"], catalog_hash(), threads=1)
@@ -85,23 +85,21 @@ def plan(cells: Sequence[Cell], store: Store | None = None, overwrite: Overwrite
     or if `overwrite` says so ("only-failed": a timeout, out of memory, a crash, or no value at
     all).
     """
+    if store is None or overwrite == "always":
+        return Plan([], list(cells))
     finished, pending, changed = [], [], 0
     for cell in cells:
-        rows: list[Result] = []
-        if store is not None and overwrite != "always":
-            try:
-                kept, rows = store.read(cell)
-            except FileNotFoundError:
-                pass
-            except RecordError as error:
-                log.warning("%s: it runs again", error)
-            else:
-                if kept != key(cell):
-                    changed, rows = changed + 1, []
-        if rows and not (overwrite == "only-failed" and has_failed(rows)):
-            finished.append(cell)
-        else:
+        try:
+            kept = store.key(cell)
+        except RecordError as error:
+            log.warning("%s: it runs again", error)
+            kept = None
+        if kept is not None and kept != key(cell):
+            changed, kept = changed + 1, None
+        if kept is None or (overwrite == "only-failed" and has_failed(store.read(cell))):
             pending.append(cell)
+        else:
+            finished.append(cell)
     if changed:
         log.warning("%d cells run again: code, settings or equations have changed", changed)
     return Plan(finished, pending)

@@ -23,12 +23,19 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Store:
-    """The kept cells of a suite, `folder`/cells/<model>/*.json, and the CSV files made of them."""
+    """The kept cells of a suite, `folder`/cells/<model>/*.jsonl, and the CSV files made of them."""
 
     folder: Path
 
-    def read(self, cell: Cell) -> tuple[str, list[Result]]:
-        """Key and rows of a kept cell; FileNotFoundError, or RecordError if it is damaged."""
+    def key(self, cell: Cell) -> str | None:
+        """The key under which a cell is kept, None if it is not; RecordError if it is damaged."""
+        try:
+            return _whole(self._path(cell))[0]
+        except FileNotFoundError:
+            return None
+
+    def read(self, cell: Cell) -> list[Result]:
+        """The rows of a kept cell; FileNotFoundError, or RecordError if it is damaged."""
         return read_cell(self._path(cell))
 
     def write(self, cell: Cell, key: str, rows: list[Result]) -> None:
@@ -46,9 +53,9 @@ class Store:
         self._add_to_manifest(run_id, facts)
 
     def _whole_cells(self, model: str) -> Iterable[list[Result]]:
-        for path in (self.folder / "cells" / _file_name(model)).glob("*.json"):
+        for path in (self.folder / "cells" / _file_name(model)).glob("*.jsonl"):
             try:
-                yield read_cell(path)[1]
+                yield read_cell(path)
             except RecordError as error:
                 log.warning("%s: left out of the results", error)
 
@@ -67,43 +74,46 @@ class Store:
 
     def _path(self, cell: Cell) -> Path:
         rest = short_hash(canonical_json([cell.task.track, cell.task.edition, cell.model.variant]))
-        file = f"{_file_name(cell.task.system)}.{cell.seed}.{rest[:8]}.json"
+        file = f"{_file_name(cell.task.system)}.{cell.seed}.{rest[:8]}.jsonl"
         return self.folder / "cells" / _file_name(cell.model.name) / file
 
 
 def write_cell(path: Path, key: str, rows: list[Result]) -> None:
-    """What all rows share once, the rest row by row, and a checksum over it."""
+    """Two lines of JSON: key and checksum; what all rows share once, and the rest row by row."""
     shared = [c for c in COLUMNS if all(getattr(row, c) == getattr(rows[0], c) for row in rows)]
     columns = [c for c in COLUMNS if c not in shared]
-    body = {
-        "format": _FORMAT,
-        "key": key,
-        "shared": {column: getattr(rows[0], column) for column in shared},
-        "columns": columns,
-        "rows": [[getattr(row, column) for column in columns] for row in rows],
-    }
-    checked = {"body": body, "sha256": short_hash(canonical_json(body))}
-    records.write_atomically(path, json.dumps(checked) + "\n")
+    body = canonical_json(
+        {
+            "shared": {column: getattr(rows[0], column) for column in shared},
+            "columns": columns,
+            "rows": [[getattr(row, column) for column in columns] for row in rows],
+        }
+    )
+    head = {"format": _FORMAT, "key": key, "sha256": short_hash(key + body)}
+    records.write_atomically(path, f"{canonical_json(head)}\n{body}\n")
 
 
-def read_cell(path: Path) -> tuple[str, list[Result]]:
-    """Key and rows of a cell file; RecordError if it is torn, altered or of another format."""
+def read_cell(path: Path) -> list[Result]:
+    """The rows of a cell file; RecordError if it is torn, altered or of another format."""
+    body = json.loads(_whole(path)[1])
+    return [
+        Result(**body["shared"], **dict(zip(body["columns"], values, strict=True)))
+        for values in body["rows"]
+    ]
+
+
+def _whole(path: Path) -> tuple[str, str]:
+    """The key and the second line of a cell file, which is whole."""
     try:
-        checked = json.loads(path.read_text(encoding="utf-8"))
-        body = checked["body"]
-        if short_hash(canonical_json(body)) != checked["sha256"]:
-            raise RecordError("the checksum does not match")
-        if body["format"] != _FORMAT:
-            raise RecordError(f"format {body['format']}, this version reads {_FORMAT}")
-        rows = [
-            Result(**body["shared"], **dict(zip(body["columns"], values, strict=True)))
-            for values in body["rows"]
-        ]
-        if not rows:
-            raise RecordError("no rows")
+        first, body, end = path.read_text(encoding="utf-8").split("\n")
+        head = json.loads(first)
+        if head["format"] != _FORMAT:
+            raise RecordError(f"its format is {head['format']!r}, this version reads {_FORMAT}")
+        if end or short_hash(head["key"] + body) != head["sha256"]:
+            raise RecordError("its checksum does not match")
     except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path} is damaged ({type(error).__name__}: {error})") from error
-    return body["key"], rows
+        raise RecordError(f"{path} is damaged: {error}") from error
+    return head["key"], body
 
 
 def _place(rows: list[Result]) -> tuple[str, str, str, int]:

@@ -340,7 +340,7 @@ def test_a_killed_run_resumes_to_the_same_leaderboard(tmp_path, mine):
         running.close()
         for path in killed.folder.glob("*.csv"):
             path.unlink()
-        (killed.folder / "cells" / "Good" / ".torn.json.part").write_text('{"body": {')
+        (killed.folder / "cells" / "Good" / ".torn.jsonl.part").write_text('{"body": {')
     assert complete(cells, killed) == len(cells) - 4
     assert without_seconds(table_of(killed)) == without_seconds(table_of(whole))
     assert complete(cells, killed) == 0
@@ -371,7 +371,9 @@ DAMAGE = {
     "empty": lambda text: "",
     "altered": lambda text: text.replace('"ok"', '"nan"', 1),
     "altered number": lambda text: text.replace("0.", "1.", 1),
-    "not ours": lambda text: '{"hello": [1, 2]}',
+    "not ours": lambda text: '{"hello": [1, 2]}\n{}\n',
+    "of the future": lambda text: text.replace('"format":1', '"format":2'),
+    "another's": lambda text: text.replace('"key":"', '"key":"0'),
     "no object": lambda text: "[]",
 }
 
@@ -382,7 +384,7 @@ def test_a_damaged_cell_file_is_noticed_and_the_cell_runs_again(tmp_path, mine, 
     cells = runner.cells(TASKS, [mine("Good")], seeds=1)
     complete(cells, store)
     before = without_seconds(table_of(store))
-    path = next((store.folder / "cells").rglob("One.*.json"))
+    path = next((store.folder / "cells").rglob("One.*.jsonl"))
     text = path.read_text()
     path.write_text(DAMAGE[kind](text))
     assert path.read_text() != text
@@ -409,7 +411,7 @@ def test_what_decides_a_result_decides_whether_it_is_kept(tmp_path, fake_systems
     with caplog.at_level(logging.WARNING):
         assert complete(cells(), store) == 1
     assert "have changed" in caplog.text
-    assert len(list((store.folder / "cells").rglob("*.json"))) == 1  # the new one in its place
+    assert len(list((store.folder / "cells").rglob("*.jsonl"))) == 1  # the new one in its place
 
 
 def test_overwrite_decides_about_finished_cells(tmp_path, mine):
