@@ -32,10 +32,20 @@ class Derivatives:
 
 
 def partial_derivatives(system: "System") -> Derivatives:
-    """The derivatives of every equation by every state and by every delayed state.
+    """The derivatives of every equation by every state and by every delayed state, derived once a
+    process for equal equations (sympy takes up to seconds).
 
     Where a right-hand side has a kink or a jump, the derivative is that of the smooth pieces.
     """
+    if system.equations_hash not in _derived:
+        _derived[system.equations_hash] = _derive(system)
+    return _derived[system.equations_hash]
+
+
+_derived: dict[str, Derivatives] = {}
+
+
+def _derive(system: "System") -> Derivatives:
     inputs = [*system.states, *(delay.name for delay in system.delays)]
     lets: dict[str, Expr] = {}
     chain: dict[str, dict[int, Expr]] = {}
@@ -77,16 +87,18 @@ def _add(total: dict[int, Expr], j: int, term: Expr) -> None:
 
 def jacobian(system: "System", backend: "Backend" = "numpy") -> "Field":
     """J(states, time=0.0[, delayed]) → (…, dim, dim), J[…, i, j] = ∂f_i/∂x_j."""
-    derivatives = partial_derivatives(system)
-    n = system.dimension
     if backend == "compiled":
         from systems.integrate_numba import compiled_jacobian
 
         return compiled_jacobian(system)
     xp, table = _library(backend)
+    derivatives = partial_derivatives(system)
+    n = system.dimension
 
     def field(states: Any, time: Any = 0.0, delayed: Any = None) -> Any:
         states = xp.asarray(states)
+        system.check_states(states)
+        system.check_delayed(delayed)
         env: dict[str, Any] = {**system.parameters, TIME: time}
         env.update((name, states[..., i]) for i, name in enumerate(system.states))
         env.update((d.name, delayed[..., i]) for i, d in enumerate(system.delays))
@@ -107,6 +119,8 @@ def jacobian(system: "System", backend: "Backend" = "numpy") -> "Field":
 def _library(backend: "Backend") -> tuple[Any, Table]:
     if backend == "numpy":
         return np, numpy_table()
+    if backend != "jax":
+        raise ValueError(f"backends are numpy, compiled and jax; {backend!r} arrived.")
     import jax.numpy as jnp
 
     return jnp, jax_table()

@@ -125,12 +125,14 @@ class System:
     def with_parameters(self, **parameters: float) -> "System":
         """The system at other parameters. What was measured (spectrum, horizon) no longer holds and
         is dropped; `period` stays, as the sampling scale."""
-        for name in parameters:
+        for name, value in parameters.items():
             if name not in self.parameters:
                 raise CatalogError(
                     f"{self.name}: `{name}` is not a parameter."
                     f"{_suggestion(name, self.parameters)} There are {', '.join(self.parameters)}."
                 )
+            if not math.isfinite(value):
+                raise CatalogError(f"{self.name}: `{name}` is a finite number; {value} arrived.")
         changed = {**self.parameters, **{name: float(value) for name, value in parameters.items()}}
         return dataclasses.replace(
             self,
@@ -170,10 +172,18 @@ class System:
     def observe_trees(self) -> dict[str, Expr]:
         known = [*self.states, *self.parameters, *self.let_trees, TIME]
         texts = self.observe or {state: state for state in self.states}
-        return {
+        trees = {
             name: self._tree(text, f"{self.name}.observe.{name}", known)
             for name, text in texts.items()
         }
+        for name, tree in trees.items():
+            lets = [self.let_trees[let] for let in self._lets_of((tree,)) if let in self.let_trees]
+            if any("delay" in functions(part) for part in (tree, *lets)):
+                raise EquationError(
+                    f"{self.name}.observe.{name}: what is observed is a function of the present "
+                    "state, but a delayed state is in it."
+                )
+        return trees
 
     def _tree(self, text: str, where: str, known: list[str]) -> Expr:
         tree = parse(text, where)
@@ -255,17 +265,34 @@ class System:
             return states
         return self._stacked(np, tuple(self.observe_trees.values()), states, time, None)
 
+    def check_states(self, states: Any) -> None:
+        """Raise `ValueError` unless `states` is (…, dim)."""
+        if states.shape[-1:] != (self.dimension,):
+            raise ValueError(
+                f"{self.name}: states are (…, {self.dimension}); "
+                f"an array of shape {states.shape} arrived."
+            )
+
+    def check_delayed(self, delayed: Any) -> None:
+        """Raise `ValueError` unless a delay system got its delayed states, (…, delays)."""
+        if self.delays and (delayed is None or delayed.shape[-1:] != (len(self.delays),)):
+            past = ", ".join(delay.name for delay in self.delays)
+            raise ValueError(
+                f"{self.name}: the third argument is the delayed states ({past}), "
+                f"an array of shape (…, {len(self.delays)})."
+            )
+
     def _stacked(
         self, xp: Any, trees: tuple[Expr, ...], states: Any, time: Any, delayed: Any
     ) -> Any:
+        self.check_states(states)
+        if trees is self.equation_trees:
+            self.check_delayed(delayed)
         table = numpy_table() if xp is np else jax_table()
         env: dict[str, Any] = {**self.parameters, TIME: time}
         env.update((name, states[..., i]) for i, name in enumerate(self.states))
         if delayed is not None:
             env.update((d.name, delayed[..., i]) for i, d in enumerate(self.delays))
-        elif self.delays and trees is self.equation_trees:
-            past = ", ".join(delay.name for delay in self.delays)
-            raise ValueError(f"{self.name}: the delayed states ({past}) are the third argument.")
         used = self._lets_of(trees)
         with np.errstate(all="ignore"):
             for name, tree in self.let_trees.items():
@@ -291,8 +318,16 @@ class System:
 
 
 def names(tag: str | None = None) -> list[str]:
-    """The systems of the catalog, in alphabetical order; with `tag`, those that bear it."""
+    """The systems of the catalog, in alphabetical order; with `tag`, those that bear it.
+
+    Raises `CatalogError` for a tag that catalog.schema.json does not know.
+    """
     entries = _entries()
+    tags = _schema()["$defs"]["tag"]["enum"] if tag is not None else ()
+    if tag is not None and tag not in tags:
+        raise CatalogError(
+            f"`{tag}` is not a tag.{_suggestion(tag, tags)} Tags: {', '.join(tags)}."
+        )
     return [name for name in entries if tag is None or tag in entries[name].get("tags", ())]
 
 
@@ -318,8 +353,9 @@ def load_file(path: str | Path, edition: Edition = "corrected") -> dict[str, Sys
     """
     path = Path(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        # whole numbers as floats: one of 400 digits is inf, which the rules below refuse
+        document = json.loads(path.read_text(encoding="utf-8"), parse_int=float)
+    except (ValueError, RecursionError) as error:
         raise CatalogError(f"{path}: not JSON ({error}).") from None
     validate(document, str(path))
     found = {name: from_entry(name, entry, edition) for name, entry in document["systems"].items()}
@@ -372,7 +408,7 @@ def validate(document: Any, where: str = "catalog") -> None:
     """Raise `CatalogError` unless `document` keeps catalog.schema.json (patches included)."""
     import jsonschema
 
-    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    validator = jsonschema.Draft202012Validator(_schema())
     documents = [document]
     if isinstance(document, Mapping) and isinstance(document.get("systems"), Mapping):
         documents.append({"systems": {n: _patched(e) for n, e in document["systems"].items()}})
@@ -446,6 +482,11 @@ def _text(value: Any, indent: int) -> str:
         for key, inner in value.items()
     ]
     return "{\n" + ",\n".join(lines) + "\n" + " " * indent + "}"
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 
 @cache

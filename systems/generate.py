@@ -180,22 +180,24 @@ def trajectory(
 
     Raises `IntegrationError` if every attempted initial state escapes.
     """
-    _check_counts(n, trajectories, points_per_period, noise)
+    _check_numbers(n, trajectories, seed, points_per_period, noise)
     step = system.period / points_per_period if dt is None else float(dt)
     if not (step > 0 and math.isfinite(step)):
         raise ValueError(f"{system.name}: dt is positive and finite; {step:g} arrived.")
     coordinates = _coordinates(system, observe)
     burn_in = _default_transient(system) if transient is None else float(transient)
+    if not (burn_in >= 0 and math.isfinite(burn_in)):
+        raise ValueError(f"{system.name}: transient is finite and ≥ 0; {burn_in:g} arrived.")
     facts = _facts(system) | {
-        "n": n,
+        "n": int(n),
         "dt": step,
-        "trajectories": trajectories,
-        "seed": seed,
+        "trajectories": int(trajectories),
+        "seed": int(seed),
         "transient": burn_in,
-        "noise": noise,
+        "noise": float(noise),
         "coordinates": list(coordinates),
-        "rtol": rtol,
-        "atol": atol,
+        "rtol": float(rtol),
+        "atol": float(atol),
         "floor": floor_of(system),
     }
     path = _cache_path(facts)
@@ -218,6 +220,8 @@ def make_dataset(
     """`trajectory(system, n, **options)` for each name, on `jobs` threads."""
     from systems.llvm import compile_fields
 
+    if isinstance(names, str):
+        raise ValueError(f"names is a list of systems, as in [{names!r}]; a text arrived.")
     found = [load(name, edition) for name in names]
     compile_fields(found)
     if jobs == 1:
@@ -227,10 +231,14 @@ def make_dataset(
         return Dataset(dict(zip(names, made, strict=True)))
 
 
-def _check_counts(n: int, trajectories: int, points_per_period: float, noise: float) -> None:
+def _check_numbers(
+    n: int, trajectories: int, seed: int, points_per_period: float, noise: float
+) -> None:
     for label, value in (("n", n), ("trajectories", trajectories)):
         if not (isinstance(value, int | np.integer) and value >= 1):
             raise ValueError(f"{label} is a positive whole number; {value!r} arrived.")
+    if not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise ValueError(f"seed is a whole number ≥ 0; {seed!r} arrived.")
     if not points_per_period > 0:
         raise ValueError(f"points_per_period is positive; {points_per_period!r} arrived.")
     if not (noise >= 0 and math.isfinite(noise)):
@@ -243,6 +251,8 @@ def _coordinates(system: System, observe: Observe) -> tuple[str, ...]:
     if observe == "states":
         return system.states
     chosen = (observe,) if isinstance(observe, str) else tuple(observe)
+    if not chosen:
+        raise ValueError(f"{system.name}: observe names at least one coordinate; none arrived.")
     known = {*system.observables, *system.states}
     for name in chosen:
         if name not in known:
@@ -276,8 +286,8 @@ def _generate(system: System, facts: Mapping[str, Any], coordinates: tuple[str, 
     times = np.arange(facts["n"]) * facts["dt"]
     runs, rejected = [], 0
     for _ in range(facts["trajectories"]):
-        states, failures = _on_attractor(system, times, facts, rng)
-        runs.append(_select(system, states, coordinates))
+        run_times, states, failures = _on_attractor(system, times, facts, rng)
+        runs.append(_select(system, states, run_times, coordinates))
         rejected += failures
     states = np.stack(runs)
     if facts["noise"]:
@@ -291,8 +301,9 @@ def _on_attractor(
     times: np.ndarray,
     facts: Mapping[str, Any],
     rng: np.random.Generator,
-) -> tuple[np.ndarray, int]:
-    """One trajectory after its burn-in, and how many initial states escaped before."""
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """One trajectory after its burn-in: times since its start, states, and how many initial states
+    escaped before."""
     from systems.llvm import compile_field
 
     compiled = compile_field(system)
@@ -313,16 +324,18 @@ def _on_attractor(
         except IntegrationError as error:
             last = error
             continue
-        return states[0], failures
+        return burn_in + times, states[0], failures
     raise IntegrationError(
         f"{system.name}: {ATTEMPTS} initial states near the catalog's escape. Last: {last}"
     ) from last
 
 
-def _select(system: System, states: np.ndarray, coordinates: tuple[str, ...]) -> np.ndarray:
+def _select(
+    system: System, states: np.ndarray, times: np.ndarray, coordinates: tuple[str, ...]
+) -> np.ndarray:
     if coordinates == system.states:
         return states
-    observed = system.observed(states)
+    observed = system.observed(states, times)
     if coordinates == system.observables:
         return observed
     columns = dict(zip(system.states, states.T, strict=True))
@@ -398,10 +411,22 @@ def _read(path: Path) -> Trajectory:
         with np.load(path, allow_pickle=False) as stored:
             times, states = stored["times"], stored["states"]
             meta = json.loads(str(stored["meta"]))
+        checksum, coordinates = meta["sha256"], tuple(meta["coordinates"])
+        provenance = dict(meta["provenance"])
     except FileNotFoundError:
         raise
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, OSError) as error:
+    # RuntimeError and TypeError: altered bytes can ask for an unknown compression or a password,
+    # altered facts need not be a mapping
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        OSError,
+    ) as error:
         raise ValueError(f"{path} is not a stored trajectory: {error}") from None
-    if meta.get("sha256") != _checksum(times, states):
+    if checksum != _checksum(times, states):
         raise ValueError(f"{path}: the numbers do not match their checksum")
-    return Trajectory(times, states, tuple(meta["coordinates"]), meta["provenance"])
+    return Trajectory(times, states, coordinates, provenance)

@@ -12,7 +12,7 @@ independent trajectories on the attractor.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -44,15 +44,21 @@ def lyapunov_spectrum(
 ) -> Spectrum:
     """The spectrum of `system` from `trajectories` runs of `periods` periods each.
 
-    Raises `IntegrationError` where the system escapes.
+    `trajectories` is at least 2: their scatter is the standard error. Raises `IntegrationError`
+    where the system escapes.
     """
+    if not (trajectories >= 2 and periods > 0):
+        raise ValueError(
+            "a spectrum with its error takes 2 or more trajectories of more than 0 periods; "
+            f"{trajectories} of {periods:g} periods arrived."
+        )
     length = periods * system.period
     starts = trajectory(
         system, 1, trajectories=trajectories, seed=seed, observe="states", cache=False
     ).states[:, 0]
     if system.delays:
         method: Method = "delay tangent"
-        runs = [[_delay_exponent(system, state, length)] for state in starts]
+        runs: list[Any] = [[_delay_exponent(system, state, length)] for state in starts]
     elif system.discontinuous:
         method = "two trajectories"
         runs = [[_separation_exponent(system, state, length)] for state in starts]
