@@ -4,6 +4,8 @@ The names below are loaded on first use, so that `dysts-bench --help` need not w
 """
 
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 _HOME = {
@@ -18,6 +20,22 @@ _HOME = {
 }
 
 __all__ = sorted(_HOME)
+
+
+def _check_neighbours() -> None:
+    """`systems` and `models` are common names: another package may hide ours on the path."""
+    here = Path(__file__).resolve().parents[1]
+    for name in ("systems", "models"):
+        spec = find_spec(name)
+        found = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
+        if found != here / name / "__init__.py":
+            raise ImportError(
+                f"dysts-bench brings a package `{name}` of its own, in {here}, but Python finds "
+                f"{found or 'none'}. Rename that, or start Python from another folder."
+            )
+
+
+_check_neighbours()
 
 
 def __getattr__(name: str) -> Any:

@@ -101,6 +101,8 @@ def work(cell: Cell) -> Evaluation | Failed:
         return _data_failure(error)
     try:
         evaluation = evaluate(windows, cell.model.create(), cell.seed)
+    except zoo.FitError as error:  # the model itself says that these data are not for it
+        return Failed("unsupported", f"FitError: {error}")
     except Exception as error:
         return failure(error)
     evaluation.peak_memory_mb = _peak_memory_mb() if measurable else None

@@ -1,4 +1,4 @@
-"""The command `dysts-bench`: list, show, generate, check, run, leaderboard.
+"""The command `dysts-bench`: list, show, generate, calibrate, check, run, leaderboard.
 
 Every command imports what it needs when it is called, so that `--help` is there at once. What the
 user can mend, such as a name that does not exist, ends with a message and exit code 2.
@@ -121,6 +121,27 @@ def generate(
         )
         dataset.save(output)
     print(f"{output}: {len(names)} systems, {trajectories} trajectories of {points} points each")
+
+
+@app.command()
+def calibrate(
+    systems: Systems = "all",
+    seconds: Annotated[float, typer.Option(help="At most, for each edition of a system.")] = 60.0,
+    again: Annotated[bool, typer.Option(help="Also where nothing has changed since.")] = False,
+) -> None:
+    """Measure periods and Lyapunov exponents and write them into the catalog."""
+    from systems.calibrate import calibrate_catalog
+
+    with _readable_errors():
+        for system, facts in calibrate_catalog(
+            _system_names(systems), seconds=seconds, again=again
+        ):
+            largest = facts["lyapunov_spectrum"][0]
+            print(
+                f"{system.name}, edition {system.edition}: period {facts['period']:.4g}, "
+                f"largest exponent {largest:.4g}",
+                flush=True,
+            )
 
 
 @app.command()

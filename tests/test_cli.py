@@ -230,6 +230,19 @@ def test_generate_writes_one_readable_file_a_system(tmp_path):
     assert (tmp_path / "data" / "Rossler.npz").exists()
 
 
+def test_calibrate_prints_what_it_measured(monkeypatch):
+    import systems
+    from systems import calibrate
+
+    def measured(names, *, seconds, again):
+        assert (names, seconds, again) == (["Lorenz"], 5.0, True)
+        yield systems.load("Lorenz"), {"period": 0.75, "lyapunov_spectrum": [0.9056, 0.0, -14.57]}
+
+    monkeypatch.setattr(calibrate, "calibrate_catalog", measured)
+    printed = cli("calibrate", "--systems", "Lorenz", "--seconds", "5", "--again")
+    assert printed == "Lorenz, edition corrected: period 0.75, largest exponent 0.9056"
+
+
 def test_check_gives_a_verdict_on_systems_and_models():
     assert "✓ Lorenz: 3 states" in cli("check", "Lorenz")
     assert "✓ persistence keeps the contract" in cli("check", "persistence")
@@ -245,6 +258,15 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_another_package_of_the_name_models_is_met_with_an_error_that_says_so(tmp_path):
+    (tmp_path / "models.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-c", "import dysts_bench"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert f"Python finds {tmp_path.resolve() / 'models.py'}. Rename that" in done.stderr
 
 
 def test_python_m_is_the_same_command():
