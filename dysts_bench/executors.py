@@ -131,7 +131,11 @@ class Local:
                 # One job more than workers: none is idle while the caller writes a result down.
                 while waiting and len(self._running) < self.workers + 1:
                     job = waiting.popleft()
-                    future = pool.schedule(function, args=(job,), timeout=self._seconds())
+                    try:
+                        future = pool.schedule(function, args=(job,), timeout=self._seconds())
+                    except RuntimeError:  # it broke after the last result
+                        waiting.extendleft([job, *reversed(self._running.values())])
+                        return
                     self._running[future] = job
                 finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
                 for future in finished:

@@ -46,10 +46,12 @@ def leaderboard(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame
     """One row an entry and group, best first; the columns are COLUMNS.
 
     `results` holds every row of a suite, other metrics included: a system counts as not chaotic
-    when its rows are in periods. Raises ValueError for a metric that the results do not hold.
+    when its rows are in periods. Rows of older versions of the suite are left out. Raises
+    ValueError for a metric that the results do not hold.
     """
     import pandas as pd
 
+    results = results[results["suite_version"] == results["suite_version"].max()]
     rows = _rows_of(results, metric)
     better = rows["higher_is_better"].unique()
     if len(better) > 1:

@@ -132,7 +132,8 @@ def suite_names() -> list[str]:
 def read_suite(name: str | Path) -> Suite:
     """A suite by its name, or from a TOML file of your own; SuiteError says what is wrong."""
     path = Path(name)
-    if path.suffix != ".toml":
+    outside = path.suffix == ".toml"
+    if not outside:
         path = _SUITES / f"{name}.toml"
         if str(name) not in suite_names():
             raise SuiteError(f"there is no suite {str(name)!r}.{_meant(str(name), suite_names())}")
@@ -141,6 +142,8 @@ def read_suite(name: str | Path) -> Suite:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SuiteError(f"{path}: can't be read as TOML: {error}") from error
     _validate(table, path)
+    if outside and table["name"] in suite_names():  # its rows would mix with the reference
+        raise SuiteError(f"{path}: the name {table['name']!r} is taken: give your suite another.")
     protocol = {f.name: f.type(table["protocol"][f.name]) for f in fields(Protocol)}  # type: ignore[operator]
     profiles = {key: _profile(value) for key, value in table["profiles"].items()}
     return Suite(

@@ -196,6 +196,11 @@ def test_a_model_competes_only_on_systems_it_was_asked_for():
     assert (found["A"]["win_rate"], found["B"]["win_rate"]) == (0.0, 1.0)
 
 
+def test_rows_of_an_older_version_of_the_suite_are_left_out():
+    found = entries([row("A", "S1", 1.0), row("A", "S2", 5.0, suite_version=2)])
+    assert (found["A"]["median"], found["A"]["systems"]) == (5.0, 1)
+
+
 def test_presets_are_entries_of_their_own():
     found = entries([row("esn", "S1", 1.0), row("esn", "S1", 2.0, preset="gilpin2023")])
     assert list(found) == ["esn:gilpin2023", "esn"]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
@@ -435,6 +437,8 @@ FUNCTIONS = textwrap.dedent(
         match how:
             case "exit":
                 os._exit(3)
+            case "exit 0":
+                os._exit(0)
             case "segfault":
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "hang":
@@ -460,7 +464,7 @@ def test_every_way_to_go_wrong_is_an_outcome_and_harms_nobody_else(tmp_path, mon
     from misbehaviour import misbehave
 
     jobs = ["exit", "good 1", "segfault", "hang", "good 2", "hoard", "raise", "kill", "leave"]
-    jobs += ["interrupt", "good 3", "good 4"]
+    jobs += ["interrupt", "good 3", "exit 0", "good 4"]
     executor = Local(workers=2, timeout=3.0, memory_mb=3000)
     outcomes = dict(executor.map(misbehave, jobs))
     assert len(outcomes) == len(jobs)
@@ -476,9 +480,47 @@ def test_every_way_to_go_wrong_is_an_outcome_and_harms_nobody_else(tmp_path, mon
         "raise": ("crash", "ArithmeticError: no"),
         "kill": ("oom", "killed by signal 9, as the kernel does when memory runs out"),
         "leave": ("crash", "SystemExit: 0"),
+        "exit 0": ("timeout", "stopped after the limit of 3 s"),  # all that can be seen of it
         "interrupt": ("crash", "KeyboardInterrupt: "),
     }
     assert {outcomes[f"good {i}"].value[0] for i in (1, 2, 3, 4)} == {"1"}  # one thread each
+
+
+class BreakingPool:
+    """A pool that runs a few jobs, then breaks as a whole, as pebble's does if idle workers die."""
+
+    def __init__(self, jobs_before_it_breaks):
+        self.left = jobs_before_it_breaks
+
+    def schedule(self, function, args, timeout):
+        if self.left < -1:
+            raise RuntimeError("Unexpected error within the Pool")
+        future = Future()
+        if self.left > 0:
+            future.set_result(function(*args))
+        elif self.left == 0:
+            future.set_exception(BrokenProcessPool("All workers expired"))
+        self.left -= 1
+        return future
+
+    def stop(self): ...
+    def join(self): ...
+
+
+def test_a_pool_that_breaks_is_replaced_and_no_job_is_lost(monkeypatch):
+    pools = iter([BreakingPool(2), BreakingPool(0), BreakingPool(-2), BreakingPool(99)])
+    monkeypatch.setattr(Local, "_pool", lambda self: next(pools))
+    outcomes = dict(Local(workers=2).map(str, range(8)))
+    assert {job: outcome.value for job, outcome in outcomes.items()} == {
+        job: str(job) for job in range(8)
+    }
+    assert next(pools, None) is None
+
+
+def test_pools_that_keep_breaking_end_in_an_error(monkeypatch):
+    monkeypatch.setattr(Local, "_pool", lambda self: BreakingPool(0))
+    with pytest.raises(RuntimeError, match="broke down 20 times"):
+        list(Local(workers=1).map(str, range(3)))
 
 
 def test_workers_end_with_the_run_that_is_killed(tmp_path):

@@ -135,9 +135,17 @@ def test_a_broken_suite_is_refused_with_the_reason(tmp_path, old, new, said):
 
 def test_a_suite_of_ones_own_gives_whole_numbers_their_type(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text(standard_text().replace("windows = 20", "windows = 7.0"))
+    text = standard_text().replace('name = "standard"', 'name = "mine"')
+    path.write_text(text.replace("windows = 20", "windows = 7.0"))
     windows = read_suite(str(path)).protocol.windows
     assert windows == 7 and isinstance(windows, int)
+
+
+def test_a_suite_of_ones_own_may_not_pass_for_the_standard_one(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(standard_text())
+    with pytest.raises(SuiteError, match="'standard' is taken"):
+        read_suite(path)
 
 
 def test_an_unknown_suite_is_answered_with_the_known_ones():
