@@ -10,7 +10,9 @@ Exponents are natural logarithms per unit of system time. Their standard errors 
 independent trajectories on the attractor.
 """
 
-from collections.abc import Sequence
+import logging
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +25,8 @@ from systems.generate import trajectory
 from systems.integrate_numba import IntegrationError, floor_of, integrate
 
 Method = Literal["tangent", "two trajectories", "delay tangent"]
+log = logging.getLogger(__name__)
+
 TOLERANCE = 1e-9  # of tangent dynamics: 1e-9 a step is far below the statistical error
 SEPARATION = 1e-7  # of two nearby trajectories, relative to the attractor's size
 
@@ -44,8 +48,9 @@ def lyapunov_spectrum(
 ) -> Spectrum:
     """The spectrum of `system` from `trajectories` runs of `periods` periods each.
 
-    `trajectories` is at least 2: their scatter is the standard error. Raises `IntegrationError`
-    where the system escapes.
+    `trajectories` is at least 2: their scatter is the standard error. Runs that escape (from a
+    chaotic transient, say) are left out and not counted in the result's `trajectories`. Raises
+    `IntegrationError` where fewer than two stay.
     """
     if not (trajectories >= 2 and periods > 0):
         raise ValueError(
@@ -56,15 +61,17 @@ def lyapunov_spectrum(
     starts = trajectory(
         system, 1, trajectories=trajectories, seed=seed, observe="states", cache=False
     ).states[:, 0]
-    if system.delays:
-        method: Method = "delay tangent"
-        runs: list[Any] = [[_delay_exponent(system, state, length)] for state in starts]
-    elif system.discontinuous:
-        method = "two trajectories"
-        runs = [[_separation_exponent(system, state, length)] for state in starts]
-    else:
-        method = "tangent"
-        runs = [_tangent_exponents(system, state, length) for state in starts]
+    method, measure = _method(system)
+    runs = []
+    for state in starts:
+        try:
+            runs.append(measure(system, state, length))
+        except IntegrationError as error:
+            log.info("a run for the spectrum is left out: %s", error)
+    if len(runs) < 2:
+        raise IntegrationError(
+            f"{system.name}: {trajectories - len(runs)} of {trajectories} escape."
+        )
     estimates = np.sort(np.array(runs), axis=1)[:, ::-1]
     errors = estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
     return Spectrum(
@@ -74,6 +81,14 @@ def lyapunov_spectrum(
         length,
         len(estimates),
     )
+
+
+def _method(system: System) -> tuple[Method, Callable[..., Any]]:
+    if system.delays:
+        return "delay tangent", _delay_exponent
+    if system.discontinuous:
+        return "two trajectories", _separation_exponent
+    return "tangent", _tangent_exponents
 
 
 def kaplan_yorke_dimension(exponents: Sequence[float]) -> float:
@@ -115,7 +130,9 @@ def _tangent_exponents(
     raise IntegrationError(f"{system.name}: the tangent vectors cannot be kept apart.")
 
 
-def _separation_exponent(system: System, state: Float[np.ndarray, "dim"], length: float) -> float:
+def _separation_exponent(
+    system: System, state: Float[np.ndarray, "dim"], length: float
+) -> list[float]:
     field = llvm.compile_field(system)
     scale = np.maximum(np.abs(state), 1e-3)
     offset = SEPARATION * scale * np.ones(system.dimension) / np.sqrt(system.dimension)
@@ -140,21 +157,30 @@ def _separation_exponent(system: System, state: Float[np.ndarray, "dim"], length
             growth += float(np.log(size / SEPARATION))
             measured += segment
         offset = difference * scale * (SEPARATION / size)
-    return growth / measured
+    return [growth / measured]
 
 
-def _delay_exponent(system: System, state: Float[np.ndarray, "dim"], length: float) -> float:
-    """Slope of log |v(t)| for one tangent solution; v grows freely, as it is linear."""
+def _delay_exponent(system: System, state: Float[np.ndarray, "dim"], length: float) -> list[float]:
+    """Mean slope of log |v(t)| over tangent solutions, each begun from a constant history.
+
+    v grows freely within a piece of at most 100 periods, as it is linear; it would overflow in a
+    long one.
+    """
     n = system.dimension
     tangent = llvm.compile_tangent(system, 1)
-    times = np.linspace(0.0, length, 2000)[1:]
-    joint = np.concatenate([state, np.ones(n) / np.sqrt(n)])
-    ends = integrate(
-        tangent, times, joint[None], name=system.name, rtol=TOLERANCE, atol=TOLERANCE * 1e-3
-    )[0]
-    window = np.abs(ends[:, n:]).max(axis=1)
-    kept = slice(len(times) // 5, None)  # after the burn-in of a constant history
-    return float(np.polyfit(times[kept], np.log(window[kept]), 1)[0])
+    pieces = math.ceil(length / (100 * system.period))
+    times = np.linspace(0.0, length / pieces, 401)[1:]
+    kept = slice(len(times) // 5, None)  # after the transient of a constant history
+    slopes = []
+    for _ in range(pieces):
+        joint = np.concatenate([state, np.ones(n) / np.sqrt(n)])
+        ends = integrate(
+            tangent, times, joint[None], name=system.name, rtol=TOLERANCE, atol=TOLERANCE * 1e-3
+        )[0]
+        size = np.abs(ends[:, n:]).max(axis=1)
+        slopes.append(float(np.polyfit(times[kept], np.log(size[kept]), 1)[0]))
+        state = ends[-1, :n]
+    return [float(np.mean(slopes))]
 
 
 def dominant_period(
