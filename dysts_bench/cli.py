@@ -7,9 +7,10 @@ user can mend, such as a name that does not exist, ends with a message and exit 
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dysts_bench.cells import Cell, ModelSpec
+    from dysts_bench.cells import ModelSpec
     from dysts_bench.executors import Executor, Failed
     from dysts_bench.task import Profile, Suite, Task
     from systems import System
@@ -221,12 +222,13 @@ def run(
         without_data = _prepare(plan.tasks, executor, console)
         if data_only:
             raise typer.Exit(1 if without_data else 0)
-        with display.progress(console, "models", len(plan.pending)) as bar:
-            for cell, rows in runner.execute(
+        doing = partial(_doing, executor)
+        with display.progress(console, "models", len(plan.pending), doing) as bar:
+            for _, rows in runner.execute(
                 plan.pending, executor, facts, store=store, without_data=without_data
             ):
                 done += 1
-                bar.advance(_doing(executor, cell), failed=runner.has_failed(rows))
+                bar.advance(failed=runner.has_failed(rows))
     except KeyboardInterrupt:
         console.print(
             f"Stopped with {done} of {len(cells)} cells kept in {store.folder}; "
@@ -324,19 +326,23 @@ def _prepare(tasks: "list[Task]", executor: "Executor", console: "Console") -> "
     from dysts_bench.executors import Failed
 
     failed = {}
-    with display.progress(console, "data", len(tasks)) as bar:
+    with display.progress(console, "data", len(tasks), partial(_doing, executor)) as bar:
         for task, outcome in runner.prepare(tasks, executor):
             if isinstance(outcome, Failed):
                 failed[task] = outcome
-            bar.advance(task.system, failed=isinstance(outcome, Failed))
+            bar.advance(failed=isinstance(outcome, Failed))
     return failed
 
 
-def _doing(executor: "Executor", finished: "Cell") -> str:
-    from dysts_bench.executors import Local
+def _doing(executor: "Executor") -> str:
+    """The cells that are being run, or the tasks whose data are being made, in a few words."""
+    from dysts_bench.cells import Cell
 
-    running: Iterable[Cell] = executor.running() if isinstance(executor, Local) else ()
-    return ", ".join(f"{c.task.system} {c.model.label}" for c in running or [finished])
+    names = [
+        f"{job.task.system} {job.model.label}" if isinstance(job, Cell) else job.system
+        for job in executor.running()
+    ]
+    return ", ".join(names)
 
 
 def _conclude(console: "Console", results: Path, suite: str) -> None:

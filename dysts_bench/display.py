@@ -3,22 +3,26 @@
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,16 +49,16 @@ def make_console() -> Console:
 class Bar(Protocol):
     """Counts finished steps."""
 
-    def advance(self, doing: str, failed: bool = False) -> None:
-        """One more step is finished; `doing` says what is being worked on."""
+    def advance(self, failed: bool = False) -> None:
+        """One more step is finished."""
         ...
 
 
 @contextlib.contextmanager
-def progress(console: Console, title: str, total: int) -> Iterator[Bar]:
-    """What runs, how far, how long still, failures so far: live, or as lines outside a terminal."""
+def progress(console: Console, title: str, total: int, doing: Callable[[], str]) -> Iterator[Bar]:
+    """What runs (`doing`), how far, how long still, failures: live, or as lines in a log file."""
     if not console.is_terminal:
-        yield _Lines(console, title, total)
+        yield _Lines(console, title, total, doing)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -63,10 +67,20 @@ def progress(console: Console, title: str, total: int) -> Iterator[Bar]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("[red]{task.fields[failed]}[/red] {task.fields[doing]}"),
+        TextColumn("[red]{task.fields[failed]}[/red]"),
+        _Doing(doing),
     )
     with Progress(*columns, console=console) as live:
-        yield _Live(live, live.add_task(title, total=total, doing="", failed=""))
+        yield _Live(live, live.add_task(title, total=total, failed=""))
+
+
+class _Doing(ProgressColumn):
+    def __init__(self, doing: Callable[[], str]) -> None:
+        super().__init__()
+        self.doing = doing
+
+    def render(self, task: Task) -> Text:
+        return Text(self.doing(), no_wrap=True, overflow="ellipsis")
 
 
 @dataclass
@@ -75,10 +89,10 @@ class _Live:
     task: TaskID
     failures: int = 0
 
-    def advance(self, doing: str, failed: bool = False) -> None:
+    def advance(self, failed: bool = False) -> None:
         self.failures += failed
         text = f"{self.failures} failed" if self.failures else ""
-        self.live.update(self.task, advance=1, doing=doing, failed=text)
+        self.live.update(self.task, advance=1, failed=text)
 
 
 @dataclass
@@ -86,12 +100,13 @@ class _Lines:
     console: Console
     title: str
     total: int
+    doing: Callable[[], str]
     done: int = 0
     failures: int = 0
-    started: float = field(default_factory=time.monotonic)
-    last: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
+    last: float = field(default_factory=lambda: time.monotonic())
 
-    def advance(self, doing: str, failed: bool = False) -> None:
+    def advance(self, failed: bool = False) -> None:
         self.done += 1
         self.failures += failed
         now = time.monotonic()
@@ -102,7 +117,7 @@ class _Lines:
         line = f"{self.title}: {self.done} of {self.total} in {_minutes(elapsed)}"
         if self.done < self.total:
             left = elapsed / self.done * (self.total - self.done)
-            line += f", about {_minutes(left)} left; now {doing}"
+            line += f", about {_minutes(left)} left; now {self.doing()}"
         line += f"; {self.failures} failed" if self.failures else ""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -126,9 +141,11 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
         shown = Table(
             title=f"{metric}{f' ({unit})' if unit else ''}, {group} systems",
             title_justify="left",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
         )
-        for name in ("model", "source"):
-            shown.add_column(name)
+        shown.add_column("model", no_wrap=True)
+        shown.add_column("source")
         for name in ("median", "quartiles", "95 % interval", "win rate", "mean rank"):
             shown.add_column(name, justify="right")
         for name in ("systems", "failures", "fit s", "predict s"):
@@ -169,7 +186,7 @@ def print_failures(console: Console, failures: "pd.DataFrame", most: int = 20) -
 
 
 def _range(low: Any, high: Any) -> str:
-    return f"{_number(low)} … {_number(high)}"
+    return f"{_number(low)}…{_number(high)}"  # no space: no line break
 
 
 def _number(value: Any) -> str:
@@ -235,8 +252,6 @@ def print_suites() -> None:
 
 
 def _print_rows(columns: list[str], rows: list[list[str]]) -> None:
-    from rich.text import Text
-
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*map(Text, row))  # Text: brackets in a docstring are no markup

@@ -61,6 +61,10 @@ class Executor(Protocol):
         self, function: Callable[[Job], Any], jobs: Iterable[Job]
     ) -> Iterator[tuple[Job, Done | Failed]]: ...
 
+    def running(self) -> list[Any]:
+        """The jobs that are being worked on, for a progress display."""
+        ...
+
 
 def failure(error: BaseException) -> Failed:
     """The status of an exception: out of memory, not supported, or simply a crash."""
@@ -73,18 +77,25 @@ def failure(error: BaseException) -> Failed:
     return Failed("crash", message)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Serial:
     """One job after the other in this process: for debugging. A hang hangs, a crash crashes."""
+
+    _running: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def running(self) -> list[Any]:
+        return list(self._running)
 
     def map(
         self, function: Callable[[Job], Any], jobs: Iterable[Job]
     ) -> Iterator[tuple[Job, Done | Failed]]:
         for job in jobs:
+            self._running[:] = [job]
             try:
                 outcome = _outcome(function(job))
             except Exception as error:
                 outcome = failure(error)
+            self._running.clear()
             yield job, outcome
 
 
@@ -103,7 +114,6 @@ class Local:
     _running: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def running(self) -> list[Any]:
-        """The jobs that a worker is at, for a progress display."""
         return [job for future, job in list(self._running.items()) if future.running()]
 
     def map(

@@ -1,14 +1,17 @@
 """The commands as a user types them, on a real system with a suite small enough for a test."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from dysts_bench import display
 from dysts_bench.cli import app
 from dysts_bench.leaderboard import COLUMNS
 from dysts_bench.records import read_csv
@@ -164,6 +167,28 @@ def test_the_leaderboard_is_written_in_the_format_asked_for(tmp_path):
     cli("leaderboard", "--suite", "tiny", "--metric", "smape", "--output", "smape.csv")
     assert (tmp_path / "smape.csv").read_text().startswith(",".join(COLUMNS))
     assert "| group | model |" in cli("leaderboard", "--suite", "tiny", "--format", "markdown")
+
+
+def test_outside_a_terminal_progress_is_lines_with_a_limited_rate(monkeypatch):
+    moments = iter([0.0, 0.0, 1.0, 11.0, 12.0, 20.0])
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(moments))
+    console = Console(file=io.StringIO(), width=100)
+    with display.progress(console, "models", 4, lambda: "Lorenz esn") as bar:
+        for failed in (False, True, False, False):
+            bar.advance(failed)
+    assert console.file.getvalue().splitlines() == [
+        "models: 2 of 4 in 0:11, about 0:11 left; now Lorenz esn; 1 failed",
+        "models: 4 of 4 in 0:20; 1 failed",
+    ]
+
+
+def test_in_a_terminal_progress_says_what_runs_how_far_and_what_failed():
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    with display.progress(console, "models", 2, lambda: "Lorenz esn") as bar:
+        bar.advance(failed=True)
+    last = [line for line in console.file.getvalue().split("\r") if "models" in line][-1]
+    for part in ("1/2", "left", "1 failed", "Lorenz esn"):
+        assert part in last
 
 
 # ---- what a user gets wrong ------------------------------------------------------------------
