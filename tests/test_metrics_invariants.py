@@ -6,14 +6,18 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy.signal import welch
-from scipy.spatial.distance import pdist, squareform
+from scipy.signal import lfilter, welch
+from scipy.spatial.distance import cdist, pdist, squareform
+from scipy.special import logsumexp
 
 from dysts_bench.metrics import Facts, TooShort, invariants
-from dysts_bench.metrics._pairs import bin_edges, count_pairs
+from dysts_bench.metrics._pairs import bin_edges, count_pairs, log_density
 from dysts_bench.metrics.invariants import (
     correlation_dimension,
     correlation_dimension_error,
+    decorrelation_time,
+    embed,
+    kl_divergence,
     power_spectrum,
     power_spectrum_distance,
 )
@@ -135,6 +139,33 @@ def test_a_closed_curve_has_dimension_1() -> None:
     assert correlation_dimension(curve)[0] == pytest.approx(1, abs=0.02)
 
 
+def test_runs_of_fewer_than_three_coordinates_are_embedded() -> None:
+    for coordinates in ([0], [2], [0, 2]):
+        runs = lorenz(12, 10_000)[:8, :, coordinates]
+        lag = decorrelation_time(runs[0])
+        assert embed(runs[0], lag).shape[1] >= 5
+        estimates = [correlation_dimension(embed(run, lag))[0] for run in runs]
+        assert np.mean(estimates) == pytest.approx(2.05, abs=0.12)
+
+
+def test_delay_vectors_by_hand() -> None:
+    run = np.arange(20.0)[:, None]
+    np.testing.assert_array_equal(embed(run, 3)[0], [0, 3, 6, 9, 12])
+    np.testing.assert_array_equal(embed(run, 3)[-1], [7, 10, 13, 16, 19])
+    both = embed(np.concatenate([run, 100 + run], axis=1), 2)
+    np.testing.assert_array_equal(both[0], [0, 100, 2, 102, 4, 104])
+    complete = RNG.random((20, 3))
+    assert embed(complete, 2) is complete
+
+
+def test_decorrelation_time_of_an_autoregression() -> None:
+    noise = RNG.normal(size=100_000)
+    run = lfilter([1], [1, -0.9], noise)[:, None]  # autocorrelation 0.9^k, below 1/e from k = 10
+    assert decorrelation_time(run) == 10
+    assert decorrelation_time(noise[:, None]) == 1
+    assert decorrelation_time(np.ones((1000, 1))) == 20  # a fiftieth of the run
+
+
 def test_counts_are_those_of_the_full_distance_matrix() -> None:
     points, theiler, blocks = RNG.random((300, 3)), 7, 4
     counts = count_pairs(np.ascontiguousarray(points.T), theiler, blocks, 0.2)
@@ -214,7 +245,61 @@ def test_a_coordinate_that_stops_shares_no_frequency_with_one_that_moves() -> No
     assert power_spectrum_distance(still, still + 1, facts()) == 0.0
 
 
-# ---- both, on runs of a chaotic system
+# ---- distribution over the states
+
+
+def test_log_density_is_that_of_scipy() -> None:
+    samples, centres = RNG.normal(size=(40, 3)), RNG.normal(50, 1, size=(700, 3))
+    expected = logsumexp(-cdist(samples, centres, "sqeuclidean") / 0.08, axis=1) - np.log(700)
+    found = log_density(*(np.ascontiguousarray(x.T) for x in (samples, centres)), 0.04)
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize(("shift", "size"), [(0.5, 1.0), (1.0, 1.0), (0.0, 2.0)])
+def test_kl_divergence_of_gaussians(shift: float, size: float) -> None:
+    # On a line, and wide enough: beyond its last point a mixture is no Gaussian.
+    x = RNG.normal(size=(4, 5000, 1))
+    y = shift + size * RNG.normal(size=x.shape)
+    p, q = 1.04, size**2 + 0.04  # variances, the mixture's own width included
+    exact = ((p + shift**2) / q - 1 + np.log(q / p)) / 2
+    assert np.mean(kl_divergence(x, y, facts())) == pytest.approx(exact, rel=0.15)
+
+
+def test_kl_divergence_is_exactly_0_to_itself_and_small_to_another_sample() -> None:
+    x, y = RNG.normal(size=(2, 2, 5000, 1))
+    assert (kl_divergence(x, x.copy(), facts()) == 0.0).all()
+    assert (np.abs(kl_divergence(x, y, facts())) < 0.05).all()
+
+
+def test_kl_divergence_is_that_of_the_mixtures() -> None:
+    x, y = lorenz(12, 10_000)[:2, :1000]
+    scale = x.std(axis=0)
+    (value,) = kl_divergence(x[None], 0.9 * y[None], Facts(0.025, 1.104, scale))
+    draws = x[RNG.integers(1000, size=10_000)] / scale + 0.2 * RNG.normal(size=(10_000, 3))
+    log_p, log_q = (
+        logsumexp(-cdist(draws, run / scale, "sqeuclidean") / 0.08, axis=1) for run in (x, 0.9 * y)
+    )
+    error = np.std(log_p - log_q) / np.sqrt(1000)
+    assert value == pytest.approx(np.mean(log_p - log_q), abs=3 * error)
+    assert value > 10 * error
+
+
+def test_kl_divergence_sees_place_and_size_which_the_other_invariants_do_not() -> None:
+    runs = lorenz(12, 10_000)[:, :5000]
+    truth, again = runs[:4], runs[4:8]
+    scale, mean = truth.std(axis=(0, 1)), truth.mean(axis=(0, 1))
+    task = Facts(dt=0.025, lyapunov_time=1.104, scale=scale)
+    floor = np.median(kl_divergence(truth, again, task))
+    smaller, moved = mean + 0.8 * (again - mean), again + 0.3 * scale
+    for imitation in (smaller, moved):
+        assert np.median(kl_divergence(truth, imitation, task)) > 3 * floor
+        for blind in (power_spectrum_distance, correlation_dimension_error):
+            np.testing.assert_allclose(
+                blind(truth, imitation, task), blind(truth, again, task), atol=1e-6
+            )
+
+
+# ---- all three, on runs of a chaotic system
 
 
 def test_another_true_run_is_closer_than_any_imitation() -> None:
@@ -235,9 +320,13 @@ def test_another_true_run_is_closer_than_any_imitation() -> None:
     task = Facts(dt=0.025, lyapunov_time=1.104, scale=scale)
     dimension = {k: correlation_dimension_error(truth, v, task) for k, v in imitations.items()}
     spectra = {k: power_spectrum_distance(truth, v, task) for k, v in imitations.items()}
+    places = {k: kl_divergence(truth, v, task) for k, v in imitations.items()}
     floor = np.median(correlation_dimension_error(truth, again, task))
     assert floor < 0.15
     assert all(np.median(values) > 3 * floor for values in dimension.values()), dimension
+    floor = np.median(kl_divergence(truth, again, task))
+    assert floor < 0.15
+    assert all(np.median(values) > 3 * floor for values in places.values()), places
     floor = np.median(power_spectrum_distance(truth, again, task))
     assert floor < 0.15
     # The randomised phases keep the spectrum: that is what they are for.
@@ -259,7 +348,11 @@ def test_runs_that_diverged_have_the_worst_value_and_the_others_their_own() -> N
     truth = RNG.random((2, 1000, 2))
     forecast = RNG.random(truth.shape)
     forecast[1, 900:] = 1e5
-    for metric, worst in ((correlation_dimension_error, np.inf), (power_spectrum_distance, 1.0)):
+    for metric, worst in (
+        (correlation_dimension_error, np.inf),
+        (power_spectrum_distance, 1.0),
+        (kl_divergence, np.inf),
+    ):
         values = metric(truth, forecast, facts(2))
         assert values[1] == worst
         assert 0 < values[0] < worst

@@ -1,6 +1,11 @@
-"""Compiled loop over all pairs of points; imported when first needed, for numba is slow to load."""
+"""Compiled loops over pairs of points; imported when first needed, for numba is slow to load.
+
+Memory is linear in the number of points: a loop holds one row of distances at a time.
+"""
 
 from __future__ import annotations
+
+import math
 
 import numba
 import numpy as np
@@ -25,10 +30,9 @@ def count_pairs(points, theiler, blocks, farthest):  # type: ignore[no-untyped-d
 
     points: (dim, times), C-contiguous. farthest: larger squared distances are not counted.
     Returns (blocks + 1, bins): row 0 counts every pair once; row 1 + b those with a point in the
-    b-th block of times, which is what deleting the block would take away. Memory is linear in
-    the number of points: one row of distances at a time.
+    b-th block of times, which is what deleting the block would take away.
     """
-    dim, times = points.shape
+    times = points.shape[1]
     last = np.empty(1)
     last[0] = farthest
     bins = (last.view(np.int64)[0] >> SHIFT) - FIRST + 1
@@ -37,12 +41,7 @@ def count_pairs(points, theiler, blocks, farthest):  # type: ignore[no-untyped-d
     for i in range(times - theiler - 1):
         start = i + theiler + 1
         row = distances[: times - start]
-        row[:] = 0.0
-        for c in range(dim):
-            x = points[c, i]
-            later = points[c, start:]  # a slice: no wrap-around to check, so the loop vectorises
-            for j in range(len(row)):
-                row[j] += (x - later[j]) ** 2
+        squared_distances(points, i, points, start, row)
         bits = row.view(np.int64)
         block = 1 + i * blocks // times
         for j in range(len(row)):
@@ -54,3 +53,34 @@ def count_pairs(points, theiler, blocks, farthest):  # type: ignore[no-untyped-d
                 if other != block:
                     counts[other, k] += 1
     return counts
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def log_density(samples, centres, variance):  # type: ignore[no-untyped-def]
+    """log of mean_j exp(−|s − c_j|² / (2 variance)) at each sample s, without over- or underflow.
+
+    samples: (dim, samples), centres: (dim, centres), both C-contiguous. Returns (samples,).
+    """
+    row = np.empty(centres.shape[1])
+    values = np.empty(samples.shape[1])
+    for i in range(len(values)):
+        squared_distances(samples, i, centres, 0, row)
+        nearest = row.min()
+        total = 0.0
+        for j in range(len(row)):
+            exponent = (nearest - row[j]) / (2 * variance)
+            if exponent > -40:  # what lies farther changes no digit
+                total += math.exp(exponent)
+        values[i] = math.log(total / len(row)) - nearest / (2 * variance)
+    return values
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def squared_distances(points, i, others, start, row):  # type: ignore[no-untyped-def]
+    """row[j] = |points[:, i] − others[:, start + j]|²."""
+    row[:] = 0.0
+    for c in range(len(points)):
+        x = points[c, i]
+        coordinate = others[c, start:]  # contiguous, no index to wrap around: it vectorises
+        for j in range(len(row)):
+            row[j] += (x - coordinate[j]) ** 2

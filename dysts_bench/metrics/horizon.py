@@ -34,8 +34,8 @@ def valid_prediction_time(
     is (steps before the first with e > threshold) · dt / lyapunov_time. Pointwise: one bad step
     ends it, later luck does not count. A forecast that is not finite exceeds. A window in which e
     never exceeds has the value of `length_of_truth`, and is censored there.
-    After Pathak et al., Phys. Rev. Lett. 120, 024102 (2018), who choose 0.4. Values under the rule
-    "cumulative sMAPE above 30" are about half as long again; the two cannot be compared.
+    After Pathak et al., Chaos 28, 041101 (2018), who choose 0.4. Values under the rule "cumulative
+    sMAPE above 30" are longer, on Lorenz by half; the two cannot be compared.
     """
     valid = normalised_error(truth, forecast, facts) <= threshold  # False where e is NaN
     steps = np.where(valid.all(axis=1), truth.shape[1], np.argmin(valid, axis=1))
