@@ -225,7 +225,7 @@ def run(
         doing = partial(_doing, executor)
         with display.progress(console, "models", len(plan.pending), doing) as bar:
             for _, rows in runner.execute(
-                plan.pending, executor, facts, store=store, without_data=without_data
+                plan, executor, facts, store=store, without_data=without_data
             ):
                 done += 1
                 bar.advance(failed=runner.has_failed(rows))

@@ -63,7 +63,7 @@ def run(
     prepared = dict(prepare(todo.tasks, executor))
     failed = {task: out for task, out in prepared.items() if isinstance(out, Failed)}
     facts = records.provenance(["dysts_bench.run"], catalog_hash(), threads=1)
-    for _, rows in execute(todo.pending, executor, facts, store=store, without_data=failed):
+    for _, rows in execute(todo, executor, facts, store=store, without_data=failed):
         yield from rows
 
 
@@ -81,9 +81,9 @@ def cells(tasks: Iterable[Task], models: Iterable[ModelSpec], seeds: int) -> lis
 def plan(cells: Sequence[Cell], store: Store | None = None, overwrite: Overwrite = "never") -> Plan:
     """Which cells are kept and which have to run.
 
-    A kept cell runs again if its file is damaged, if anything that decides its result has changed,
-    or if `overwrite` says so ("only-failed": a timeout, out of memory, a crash, or no value at
-    all).
+    A kept cell runs again if its file is damaged, if anything that decides its result has changed
+    (of a user's model, the text of its file, not what that imports), or if `overwrite` says so
+    ("only-failed": a timeout, out of memory, a crash, or no value at all).
     """
     if store is None or overwrite == "always":
         return Plan([], list(cells))
@@ -111,18 +111,19 @@ def prepare(tasks: Sequence[Task], executor: Executor) -> Iterator[tuple[Task, D
 
 
 def execute(
-    cells: Sequence[Cell],
+    plan: Plan,
     executor: Executor,
     facts: Mapping[str, Any],
     *,
     store: Store | None = None,
     without_data: Mapping[Task, Failed] | None = None,
 ) -> Iterator[tuple[Cell, list[Result]]]:
-    """Run the cells and yield each with its rows, once they are safely in `store`.
+    """Run the pending cells and yield each with its rows, once they are safely in `store`.
 
-    `facts` (records.provenance) are kept in the manifest, which is made anew with the CSV files at
-    the end, however the end comes.
+    `facts` (records.provenance) are kept in the manifest, which is made anew with the CSV files of
+    all models of the plan at the end, however the end comes.
     """
+    cells = plan.pending
     run_id = records.run_id(facts)
     hopeless = {
         cell: failed
@@ -138,7 +139,8 @@ def execute(
             yield cell, _keep(cell, outcome.value, run_id, store)
     finally:
         if store is not None:
-            store.rebuild({cell.model.name for cell in cells}, run_id, facts)
+            planned = {cell.model.name for cell in [*plan.finished, *plan.pending]}
+            store.rebuild(planned, run_id, facts)
 
 
 def key(cell: Cell) -> str:

@@ -206,8 +206,7 @@ def clock(task: Task) -> Clock:
     unit = lyapunov_time if chaotic else period
     dt = min(period, lyapunov_time) / task.protocol.points_per_time_unit
     certified = math.inf if system.certified_horizon is None else system.certified_horizon
-    # The last sample within the horizon; a relative 1e-9 keeps 750.0000001 and 749.9999999 both at
-    # 750.
+    # The last sample within the horizon; 1e-9 so that rounding can't make 749 of 750.
     steps = math.floor(min(task.protocol.horizon, certified) * unit / dt * (1 + 1e-9))
     steps = min(steps, task.protocol.horizon_max_steps)
     if steps < 1:
