@@ -20,7 +20,7 @@ benchmark: $(VENV)/.core ## fit and score the models of PROFILE on every system,
 	@$(BENCH) run --profile $(PROFILE) --systems $(SYSTEMS) $(if $(MODELS),--models $(MODELS)) --jobs $(JOBS) --results $(RESULTS)
 
 data: $(VENV)/.core ## generate the trajectories of all systems into the cache
-	@$(BENCH) generate --suite standard --systems $(SYSTEMS) --jobs $(JOBS)
+	@$(BENCH) run --data-only --profile $(PROFILE) --systems $(SYSTEMS) --jobs $(JOBS) --results $(RESULTS)
 
 leaderboard: $(VENV)/.core ## print the leaderboard of what is under results/
 	@$(BENCH) leaderboard --results $(RESULTS)
