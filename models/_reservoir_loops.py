@@ -47,33 +47,49 @@ def run_polynomial(weights, parents, variables, history, taps, stride, horizon, 
                 weight = weights[f, d]
                 for lane in range(lanes):
                     change[d, lane] += weight * monomials[f, lane]
-        _advance(past, now % memory, (now + 1) % memory, change, forecast, t, limit)
+        count = _advance(past, now % memory, (now + 1) % memory, change, forecast, t, limit)
+        if count == 0:
+            forecast[:, t:] = np.nan
+            break
     return forecast
 
 
 @compiled
 def _advance(past, now, then, change, forecast, t, limit):
+    """Write the next states; returns how many lanes are still inside the limit."""
     dim, lanes = change.shape
+    count = 0
     for lane in range(lanes):
         inside = True
         for d in range(dim):
             inside = inside and abs(past[now, d, lane] + change[d, lane]) < limit
+        count += inside
         for d in range(dim):
             value = past[now, d, lane] + change[d, lane] if inside else np.nan
             past[then, d, lane] = value
             forecast[lane, t, d] = value
+    return count
 
 
 @compiled
-def drive(sources, links, input_weights, bias, leak, series):
-    """Reservoir states (times, units) under one series (times, dim), started at rest."""
-    times, units = len(series), len(sources)
-    states = np.empty((times, units))
-    state = np.zeros((units, 1))
-    drive_term = np.empty((units, 1))
+def drive(sources, links, input_weights, bias, leak, segments, washout):
+    """Reservoir states (units, times - washout, lanes) under segments (lanes, times, dim).
+
+    Each lane starts at rest; its first `washout` states are not recorded.
+    """
+    lanes, times, dim = segments.shape
+    units = len(sources)
+    states = np.empty((units, times - washout, lanes))
+    state = np.zeros((units, lanes))
+    field = np.empty((units, lanes))
+    x = np.empty((dim, lanes))
     for t in range(times):
-        step(sources, links, input_weights, bias, leak, series[t].reshape(-1, 1), state, drive_term)
-        states[t] = state[:, 0]
+        for d in range(dim):
+            for lane in range(lanes):
+                x[d, lane] = segments[lane, t, d]
+        step(sources, links, input_weights, bias, leak, x, state, field)
+        if t >= washout:
+            states[:, t - washout] = state
     return states
 
 
@@ -89,7 +105,7 @@ def run_reservoir(
     lanes, known, dim = context.shape
     units = len(sources)
     state = np.zeros((units, lanes))
-    drive_term = np.empty((units, lanes))
+    field = np.empty((units, lanes))
     x = np.empty((dim, lanes))
     change = np.empty((dim, lanes))
     forecast = np.empty((lanes, horizon, dim))
@@ -98,21 +114,26 @@ def run_reservoir(
             for d in range(dim):
                 for lane in range(lanes):
                     x[d, lane] = context[lane, t, d]
-        step(sources, links, input_weights, bias, leak, x, state, drive_term)
+        step(sources, links, input_weights, bias, leak, x, state, field)
         if t >= known - 1:
             read(readout, squared, state, x, change)
+            count = 0
             for lane in range(lanes):
                 inside = True
                 for d in range(dim):
-                    inside = inside and abs(x[d, lane] + drive_term[d, lane]) < limit
+                    inside = inside and abs(x[d, lane] + change[d, lane]) < limit
+                count += inside
                 for d in range(dim):
                     x[d, lane] = x[d, lane] + change[d, lane] if inside else np.nan
                     forecast[lane, t - known + 1, d] = x[d, lane]
+            if count == 0:
+                forecast[:, t - known + 1 :] = np.nan
+                break
     return forecast
 
 
 @compiled
-def step(sources, links, input_weights, bias, leak, x, state, drive_term):
+def step(sources, links, input_weights, bias, leak, x, state, field):
     """state <- (1 - leak) state + leak tanh(W state + W_in x + b), in place.
 
     Unit i hears the units sources[i] with the weights links[i]: a fixed in-degree.
@@ -120,16 +141,16 @@ def step(sources, links, input_weights, bias, leak, x, state, drive_term):
     units, lanes = state.shape
     for i in range(units):
         for lane in range(lanes):
-            drive_term[i, lane] = bias[i]
+            field[i, lane] = bias[i]
         for d in range(len(x)):
             weight = input_weights[i, d]
             for lane in range(lanes):
-                drive_term[i, lane] += weight * x[d, lane]
+                field[i, lane] += weight * x[d, lane]
         for j in range(sources.shape[1]):
             source, weight = sources[i, j], links[i, j]
             for lane in range(lanes):
-                drive_term[i, lane] += weight * state[source, lane]
-    flat_drive, flat_state = drive_term.ravel(), state.ravel()
+                field[i, lane] += weight * state[source, lane]
+    flat_drive, flat_state = field.ravel(), state.ravel()
     for i in range(units * lanes):
         flat_state[i] = (1 - leak) * flat_state[i] + leak * tanh(flat_drive[i])
 

@@ -1,6 +1,7 @@
 """The forecasters that every other one has to beat; each is a few lines of arithmetic.
 
-Shapes and units are those of models.base: standardised states, times in steps.
+Shapes and units are those of models.base: standardised states, times in steps. Hyperparameters in
+the plural list candidates, from which validation free runs choose; one candidate fixes them.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-from models._regression import ridge_path
+from models._regression import Regression
 from models._rollout import autoregress
 from models._tuning import best_on_free_runs, free_runs, split
 from models.base import Forecast, Forecaster, Trajectories, Windows
@@ -148,18 +149,15 @@ def dominant_period(train: Trajectories) -> float:
 class Analog(Forecaster):
     """What the nearest states of the training data did next (Lorenz 1969, analogues).
 
-    States are compared in delay coordinates (x_t, x_{t-s}, …): `delays` of them, `spacing` steps
-    apart. The next `block` steps are the present state plus the mean increments of the
-    `neighbours`, weighted by inverse distance; then the search is repeated. What is left None is
-    chosen on validation free runs. Memory and time grow with the training data only as a k-d tree
-    does; error is at best the distance between neighbours, so it wins on low-dimensional
-    attractors with much data, also where the equations are not smooth, and loses to anything that
-    knows the equation's form.
+    States are compared in delay coordinates (x_t, x_{t-s}, …, x_{t-(k-1)s}), for `delays` (k, s).
+    The next `block` steps are the present state plus the mean increments of the `neighbours`,
+    weighted by inverse distance; then the search is repeated. The error is at best the distance
+    between neighbours, so it wins on low-dimensional attractors with much data, also where the
+    equations are not smooth, and loses to anything that knows the form of the equations.
     """
 
-    neighbours: int | None = None
-    delays: int | None = None
-    spacing: int | None = None
+    neighbours: tuple[int, ...] = (1, 3, 8)
+    delays: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (2, 4), (4, 2), (4, 4), (8, 2), (8, 4))
     block: int = 4
 
     def _fit(
@@ -175,25 +173,22 @@ class Analog(Forecaster):
     def _trials(
         self, train: Trajectories, longest: int
     ) -> Iterator[tuple[dict[str, Any], "AnalogLibrary"]]:
-        for delays in _grid(self.delays, (1, 2, 4, 8)):
-            for spacing in _grid(self.spacing, (1, 2, 4) if delays > 1 else (1,)):
-                memory = (delays - 1) * spacing + 1
-                if memory > longest or memory + self.block > train.shape[1]:
-                    continue
-                library = None
-                for neighbours in _grid(self.neighbours, (1, 3, 8)):
-                    chosen = {"neighbours": neighbours, "delays": delays, "spacing": spacing}
-                    if library is None:
-                        library = AnalogLibrary.build(train, delays, spacing, self.block)
-                    if neighbours <= len(library.futures):
-                        yield chosen, replace(library, neighbours=neighbours)
+        for taps, stride in self.delays:
+            memory = (taps - 1) * stride + 1
+            if memory > longest or memory + self.block > train.shape[1]:
+                continue
+            library = AnalogLibrary.build(train, taps, stride, self.block)
+            for neighbours in self.neighbours:
+                if neighbours <= len(library.futures):
+                    chosen = {"taps": taps, "stride": stride, "neighbours": neighbours}
+                    yield chosen, replace(library, neighbours=neighbours)
 
     def _predict(self, context: Windows, horizon: int) -> Forecast:
         return _follow_analogs(self.library_, context, horizon)
 
     @classmethod
     def small(cls) -> Self:
-        return cls(delays=2, spacing=1)
+        return cls(delays=((1, 1), (2, 1)))
 
 
 @dataclass(frozen=True)
@@ -202,36 +197,36 @@ class AnalogLibrary:
 
     tree: Any  # scipy.spatial.cKDTree
     futures: Float[np.ndarray, "rows block dim"]
-    delays: int
-    spacing: int
+    taps: int
+    stride: int
     neighbours: int
 
     @classmethod
-    def build(cls, train: Trajectories, delays: int, spacing: int, block: int) -> Self:
+    def build(cls, train: Trajectories, taps: int, stride: int, block: int) -> Self:
         from scipy.spatial import cKDTree
 
-        memory = (delays - 1) * spacing + 1
+        memory = (taps - 1) * stride + 1
         dim = train.shape[2]
         # (trajectories, starts, dim, memory + block) -> (rows, memory + block, dim)
         cuts = np.lib.stride_tricks.sliding_window_view(train, memory + block, axis=1)
         cuts = np.moveaxis(cuts, -1, 2).reshape(-1, memory + block, dim)
         futures = cuts[:, memory:] - cuts[:, memory - 1 : memory]
-        return cls(cKDTree(_delay_vectors(cuts[:, :memory], spacing)), futures, delays, spacing, 1)
+        return cls(cKDTree(_delay_vectors(cuts[:, :memory], stride)), futures, taps, stride, 1)
 
     @property
     def memory(self) -> int:
-        return (self.delays - 1) * self.spacing + 1
+        return (self.taps - 1) * self.stride + 1
 
     def next_block(self, recent: Windows) -> Windows:
-        queries = _delay_vectors(recent, self.spacing)
+        queries = _delay_vectors(recent, self.stride)
         distance, row = self.tree.query(queries, k=np.arange(1, self.neighbours + 1))
         weight = 1 / (distance + 1e-12)  # an exact repetition takes all the weight
         weight /= weight.sum(axis=1, keepdims=True)
         return recent[:, -1:] + np.einsum("wn,wnbd->wbd", weight, self.futures[row])
 
 
-def _delay_vectors(recent: Windows, spacing: int) -> Float[np.ndarray, "windows features"]:
-    return recent[:, ::-1][:, ::spacing].reshape(len(recent), -1)
+def _delay_vectors(recent: Windows, stride: int) -> Float[np.ndarray, "windows features"]:
+    return recent[:, ::-1][:, ::stride].reshape(len(recent), -1)
 
 
 def _follow_analogs(library: AnalogLibrary, context: Windows, horizon: int) -> Forecast:
@@ -242,13 +237,12 @@ def _follow_analogs(library: AnalogLibrary, context: Windows, horizon: int) -> F
 class Linear(Forecaster):
     """Linear autoregression: x(t + 1) = c + sum_i A_i x(t - i) over `lags` steps, with a ridge.
 
-    All dimensions enter every equation (a vector autoregression). What is left None is chosen on
-    validation free runs. lags · dim² numbers, a few milliseconds a fit. It wins on oscillations
-    and on heavy noise; of a chaotic system it sees the linearisation only.
+    All dimensions enter every equation (a vector autoregression): lags · dim² numbers. It wins on
+    oscillations and under heavy noise; of a chaotic system it sees a linearisation only.
     """
 
-    lags: int | None = None
-    ridge: float | None = None
+    lags: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    ridges: tuple[float, ...] = (1e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e3)
 
     def _fit(
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
@@ -263,14 +257,13 @@ class Linear(Forecaster):
     def _trials(
         self, train: Trajectories, longest: int
     ) -> Iterator[tuple[dict[str, Any], Float[np.ndarray, "features dim"]]]:
-        for lags in _grid(self.lags, (1, 2, 4, 8, 16, 32)):
+        for lags in self.lags:
             if lags > longest or lags + 1 > train.shape[1]:
                 continue
             cuts = np.lib.stride_tricks.sliding_window_view(train, lags + 1, axis=1)
             cuts = np.moveaxis(cuts, -1, 2).reshape(-1, lags + 1, train.shape[2])
             features, targets = _linear_features(cuts[:, :lags]), cuts[:, lags] - cuts[:, lags - 1]
-            ridges = _grid(self.ridge, (1e-12, 1e-9, 1e-6, 1e-4, 1e-2))
-            for ridge, weights in ridge_path(features, targets, ridges):
+            for ridge, weights in Regression.of(features, targets).solutions(self.ridges):
                 yield {"lags": lags, "ridge": ridge}, weights
 
     def _predict(self, context: Windows, horizon: int) -> Forecast:
@@ -278,7 +271,7 @@ class Linear(Forecaster):
 
     @classmethod
     def small(cls) -> Self:
-        return cls(lags=4)
+        return cls(lags=(4,))
 
 
 def _linear_features(recent: Windows) -> Float[np.ndarray, "windows features"]:
@@ -296,8 +289,3 @@ def _run_linear(
         return recent[:, -1:] + (_linear_features(recent) @ weights)[:, None]
 
     return autoregress(step, context, horizon, memory=lags)
-
-
-def _grid(fixed: Any, candidates: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The hyperparameter as given, or the candidates if it was left None."""
-    return candidates if fixed is None else (fixed,)

@@ -3,12 +3,14 @@
 Both are a fixed nonlinear memory of the past with a linear readout that is fitted by ridge
 regression, and both forecast by feeding their output back. They differ in the memory: NVAR writes
 down the monomials of delayed states, ESN lets a random recurrent network find its own features.
-Hyperparameters left None are chosen on validation free runs (models._tuning). Shapes and units are
-those of models.base; ridges are absolute, as in the literature: |error|² + ridge |weights|².
+
+Hyperparameters in the plural list candidates, from which validation free runs choose
+(models._tuning); one candidate fixes them. Ridges are absolute, as in the literature, for features
+of unit mean square: |error|² + ridge |weights|². Shapes and units are those of models.base.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 from math import comb
 from types import MappingProxyType
@@ -17,9 +19,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from jaxtyping import Float, Int
 
-from models._regression import ridge_path
-from models._tuning import best_on_free_runs, free_runs, split
+from models._regression import Regression
+from models._tuning import FreeRuns, best_on_free_runs, free_runs, split
 from models.base import DIVERGED, Forecast, Forecaster, Trajectories, Windows
+
+# (taps, stride) that NVAR tries: the state alone, two states, and memories of up to 23 steps.
+DELAYS = ((1, 1), (2, 1), (3, 2), (4, 1), (4, 4), (6, 2), (6, 4), (12, 2))
+ORDERS = tuple(tuple(range(2, degree + 1)) for degree in (1, 2, 3, 4, 5, 6, 8, 10, 12))
+RIDGES = (1e-18, 1e-15, 1e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e3)
+SCOUTING_ROWS = 2000
 
 
 @dataclass(kw_only=True)
@@ -27,33 +35,33 @@ class NVAR(Forecaster):
     """Next-generation reservoir computing (Gauthier, Bollt, Griffith & Barbosa 2021).
 
     x(t+1) = x(t) + W p(x(t), x(t - s), …, x(t - (k-1) s)), where p holds a constant, the delayed
-    states and all their monomials of the `orders`; k = `taps`, s = `stride`. The library grows as
-    (k dim)^order and is limited to `limit` monomials; a fit takes a second. It wins where the
-    equations are polynomial and every state is observed without noise, because the library then
-    contains nearly the flow map; it loses on steep or discontinuous right-hand sides.
+    states and all their monomials of the `orders`, for `delays` (k, s). Libraries above `limit`
+    monomials are not tried. It wins where the equations are smooth and every state is observed
+    without noise: with k = 1 and a high order the library nearly contains the flow map. It loses on
+    steep or discontinuous right-hand sides, where a polynomial needs ever more terms, and it may
+    diverge where training data never were.
     """
 
-    taps: int | tuple[int, ...] | None = None
-    stride: int | None = None
-    orders: tuple[int, ...] | None = None
-    ridge: float | None = None
+    delays: tuple[tuple[int, int], ...] = DELAYS
+    orders: tuple[tuple[int, ...], ...] = ORDERS
+    ridges: tuple[float, ...] = RIDGES
     constant: bool = True
     increment: bool = True  # the ridge pulls towards persistence; False: towards zero
-    limit: int = 1000
+    limit: int = 500
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
             "tuned": {},
             # The benchmark of Gilpin (2023) calls nVAR what is a linear model: order 1.
             "gilpin2023": {
-                "taps": (2, 5, 15, 30, 60, 120),
-                "stride": 1,
-                "orders": (),
-                "ridge": 1e-4,
+                "delays": ((2, 1), (5, 1), (15, 1), (30, 1), (60, 1), (120, 1)),
+                "orders": ((),),
+                "ridges": (1e-4,),
                 "increment": False,
+                "limit": 2000,
             },
             # Lorenz63 in Gauthier et al. (2021), who fit 400 points in raw units.
-            "gauthier2021": {"taps": 2, "stride": 1, "orders": (2,), "ridge": 2.5e-6},
+            "gauthier2021": {"delays": ((2, 1),), "orders": ((2,),), "ridges": (2.5e-6,)},
         }
     )
 
@@ -62,56 +70,50 @@ class NVAR(Forecaster):
     ) -> None:
         fit_on, held_out = split(train, validation)
         runs = free_runs(held_out, context=min(150, held_out.shape[1] // 3))
-        self.chosen_, self.map_ = best_on_free_runs(
-            self._trials(fit_on, runs.contexts.shape[1]), PolynomialMap.run, runs
-        )
-        self.context_needed_ = self.context_used_ = self.map_.memory
+        delays = self.delays
+        if len(delays) > 1:
+            scouted = self._trials(fit_on, runs, delays, SCOUTING_ROWS)
+            found, _ = best_on_free_runs(scouted, PolynomialMap.run, runs)
+            delays = ((found["taps"], found["stride"]),)
+        trials = self._trials(fit_on, runs, delays, fit_on.shape[0] * fit_on.shape[1])
+        self.chosen_, self.map_ = best_on_free_runs(trials, PolynomialMap.run, runs)
+        self.context_needed_ = self.context_used_ = self.map_.library.memory
 
     def _trials(
-        self, train: Trajectories, longest: int
+        self, train: Trajectories, runs: FreeRuns, delays: Sequence[tuple[int, int]], most_rows: int
     ) -> Iterator[tuple[dict[str, Any], "PolynomialMap"]]:
-        ridges = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0) if self.ridge is None else (self.ridge,)
-        for taps, stride, orders in self._libraries(train.shape[2]):
-            library = Library.build(train.shape[2], taps, stride, orders, self.constant)
-            if library.memory > longest or library.memory >= train.shape[1]:
+        dim, longest = train.shape[2], min(runs.contexts.shape[1], train.shape[1] - 1)
+        for taps, stride in delays:
+            all_orders = [
+                orders
+                for orders in self.orders
+                if comb(taps * dim + max((1, *orders)), taps * dim) <= self.limit
+            ]
+            if not all_orders or (taps - 1) * stride + 1 > longest:
                 continue
-            features, targets = library.rows(train, self.increment)
-            for ridge, weights in ridge_path(features, targets, ridges):
-                chosen = {"taps": taps, "stride": stride, "orders": orders, "ridge": ridge}
-                yield chosen, PolynomialMap.of(library, weights, self.increment)
-
-    def _libraries(self, dim: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-        match self.taps:
-            case None:
-                all_taps: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
-            case int():
-                all_taps = (self.taps,)
-            case _:
-                all_taps = tuple(self.taps)
-        all_orders = ((2,), (2, 3), (2, 3, 4)) if self.orders is None else (self.orders,)
-        for taps in all_taps:
+            library = Library.build(dim, taps, stride, max(max((1, *o)) for o in all_orders))
+            features, now, following = library.rows(train, most_rows)
+            regression = Regression.of(features, following - now if self.increment else following)
             for orders in all_orders:
-                if comb(taps * dim + max(orders, default=1), taps * dim) > self.limit:
-                    continue
-                for stride in (
-                    (1, 2, 4) if self.stride is None and taps > 1 else (self.stride or 1,)
-                ):
-                    yield taps, stride, orders
+                used = library.of_orders({1, *orders} | ({0} if self.constant else set()))
+                for ridge, weights in regression.among(used).solutions(self.ridges):
+                    chosen = {"taps": taps, "stride": stride, "orders": orders, "ridge": ridge}
+                    yield chosen, PolynomialMap.of(library, used, weights, self.increment)
 
     def _predict(self, context: Windows, horizon: int) -> Forecast:
         return self.map_.run(context, horizon)
 
     @classmethod
     def small(cls) -> Self:
-        return cls(taps=2, orders=(2,))
+        return cls(delays=((1, 1), (2, 1)), limit=60)
 
 
 @dataclass(frozen=True)
 class Library:
-    """The monomials of the delayed states, each as its parent times one variable.
+    """All monomials of the delayed states up to a degree, each as its parent times one variable.
 
-    Variable tap · dim + d is coordinate d, tap · stride steps ago. Monomial 0 is the constant; all
-    monomials up to the highest order are listed, `used` marks those with a weight.
+    Variable tap · dim + d is coordinate d, tap · stride steps ago. Monomial 0 is the constant, the
+    next taps · dim are the variables; degrees ascend.
     """
 
     dim: int
@@ -119,53 +121,49 @@ class Library:
     stride: int
     parents: Int[np.ndarray, "monomials"]
     variables: Int[np.ndarray, "monomials"]
-    used: Int[np.ndarray, "features"]
+    degrees: Int[np.ndarray, "monomials"]
 
     @classmethod
-    def build(
-        cls, dim: int, taps: int, stride: int, orders: tuple[int, ...], constant: bool
-    ) -> Self:
-        width = taps * dim
+    def build(cls, dim: int, taps: int, stride: int, degree: int) -> Self:
         monomials = [
             powers
-            for order in range(max((1, *orders)) + 1)
-            for powers in combinations_with_replacement(range(width), order)
+            for order in range(degree + 1)
+            for powers in combinations_with_replacement(range(taps * dim), order)
         ]
         index = {powers: i for i, powers in enumerate(monomials)}
-        kept = {1, *orders} | ({0} if constant else set())
         return cls(
             dim,
             taps,
             stride,
             parents=np.array([index[powers[:-1]] for powers in monomials]),
             variables=np.array([powers[-1] if powers else 0 for powers in monomials]),
-            used=np.array([i for i, powers in enumerate(monomials) if len(powers) in kept]),
+            degrees=np.array([len(powers) for powers in monomials]),
         )
 
     @property
     def memory(self) -> int:
         return (self.taps - 1) * self.stride + 1
 
+    def of_orders(self, orders: set[int]) -> Int[np.ndarray, "features"]:
+        return np.flatnonzero(np.isin(self.degrees, list(orders)))
+
     def rows(
-        self, train: Trajectories, increment: bool
-    ) -> tuple[Float[np.ndarray, "rows features"], Float[np.ndarray, "rows dim"]]:
-        """Features and targets at every time of `train` that has a past and a next state."""
-        last = train.shape[1] - 1
-        inputs = np.stack(
-            [
-                train[:, self.memory - 1 - tap * self.stride : last - tap * self.stride, d].ravel()
-                for tap in range(self.taps)
-                for d in range(self.dim)
-            ]
-        )
-        monomials = np.empty((len(self.parents), inputs.shape[1]))
-        monomials[0] = 1.0
-        for f in range(1, len(self.parents)):
+        self, train: Trajectories, most: int
+    ) -> tuple[
+        Float[np.ndarray, "rows monomials"],
+        Float[np.ndarray, "rows dim"],
+        Float[np.ndarray, "rows dim"],
+    ]:
+        """Monomials, state and next state at evenly spaced times, about `most` of them."""
+        cuts = np.lib.stride_tricks.sliding_window_view(train, self.memory + 1, axis=1)
+        cuts = cuts.reshape(-1, self.dim, self.memory + 1)
+        cuts = cuts[:: -(-len(cuts) // most)]
+        past = cuts[:, :, -2 :: -self.stride]  # (rows, dim, taps), the newest first
+        inputs = past.transpose(2, 1, 0).reshape(-1, len(cuts))
+        monomials = np.ones((len(self.parents), len(cuts)))
+        for f in range(1, len(monomials)):
             np.multiply(monomials[self.parents[f]], inputs[self.variables[f]], out=monomials[f])
-        targets = train[:, self.memory :]
-        if increment:
-            targets = targets - train[:, self.memory - 1 : -1]
-        return monomials[self.used].T, targets.reshape(-1, self.dim)
+        return monomials.T, cuts[:, :, -2], cuts[:, :, -1]
 
 
 @dataclass(frozen=True)
@@ -173,21 +171,21 @@ class PolynomialMap:
     """x(t+1) = x(t) + weights^T p(delayed states): what NVAR has learned."""
 
     library: Library
-    weights: Float[np.ndarray, "monomials dim"]
+    weights: Float[np.ndarray, "monomials dim"]  # of the library's first monomials
 
     @classmethod
     def of(
-        cls, library: Library, weights: Float[np.ndarray, "features dim"], increment: bool
+        cls,
+        library: Library,
+        used: Int[np.ndarray, "features"],
+        weights: Float[np.ndarray, "features dim"],
+        increment: bool,
     ) -> Self:
-        full = np.zeros((len(library.parents), library.dim))
-        full[library.used] = weights
+        full = np.zeros((used[-1] + 1, library.dim))
+        full[used] = weights
         if not increment:
             full[1 : library.dim + 1] -= np.eye(library.dim)
         return cls(library, full)
-
-    @property
-    def memory(self) -> int:
-        return self.library.memory
 
     def run(self, context: Windows, horizon: int) -> Forecast:
         from models._reservoir_loops import run_polynomial
@@ -196,12 +194,31 @@ class PolynomialMap:
             self.weights,
             self.library.parents,
             self.library.variables,
-            np.ascontiguousarray(context[:, -self.memory :]),
+            np.ascontiguousarray(context[:, -self.library.memory :]),
             self.library.taps,
             self.library.stride,
             horizon,
             DIVERGED,
         )
+
+
+# (spectral radius, leak, input scale, bias scale) that the ESN tries: hardly any memory and small
+# inputs, nearly a polynomial, for smooth equations; longer memory for partly observed states;
+# larger inputs, which saturate the units, for equations with edges.
+DYNAMICS = (
+    (0.1, 1.0, 0.03, 0.3),
+    (0.1, 1.0, 0.1, 0.5),
+    (0.1, 1.0, 0.3, 1.0),
+    (0.4, 1.0, 0.1, 1.0),
+    (0.1, 0.4, 0.3, 1.0),
+    (0.1, 0.4, 1.0, 1.0),
+    (0.4, 1.0, 1.0, 0.3),
+    (0.4, 0.4, 0.1, 0.3),
+    (0.4, 0.4, 0.3, 0.3),
+    (0.9, 1.0, 0.3, 0.5),
+    (0.4, 0.4, 2.5, 1.0),
+    (0.4, 1.0, 2.5, 1.0),
+)
 
 
 @dataclass(kw_only=True)
@@ -218,17 +235,15 @@ class ESN(Forecaster):
     """
 
     units: int = 500
-    radius: float | None = None
-    leak: float | tuple[float, ...] | None = None
-    input_scale: float | None = None
-    bias_scale: float = 0.5
-    ridge: float | None = None
+    dynamics: tuple[tuple[float, float, float, float], ...] = DYNAMICS
+    ridges: tuple[float, ...] = RIDGES
     degree: int = 6
     input_connectivity: float = 1.0
     squares: bool = True
     reads_input: bool = True
     increment: bool = True
     washout: int = 100
+    scouts: int = 200
 
     stochastic: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
@@ -238,11 +253,10 @@ class ESN(Forecaster):
             # tried there; above 1 is not a leak.
             "gilpin2023": {
                 "units": 500,
-                "radius": 0.99,
-                "leak": (0.1, 0.3, 0.5, 0.7, 0.9, 1.0),
-                "input_scale": 1.0,
-                "bias_scale": 0.0,
-                "ridge": 1e-4,
+                "dynamics": tuple(
+                    (0.99, leak, 1.0, 0.0) for leak in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+                ),
+                "ridges": (1e-4,),
                 "degree": 50,
                 "input_connectivity": 0.2,
                 "squares": False,
@@ -257,50 +271,36 @@ class ESN(Forecaster):
     ) -> None:
         fit_on, held_out = split(train, validation)
         runs = free_runs(held_out, context=min(self.washout, held_out.shape[1] // 3))
-        self.chosen_, self.network_ = best_on_free_runs(
-            self._trials(fit_on, np.random.default_rng(seed)), Network.run, runs
-        )
+        rng = np.random.default_rng(seed)
+        dynamics = self.dynamics
+        if len(dynamics) > 1:
+            scouted = self._trials(fit_on, dynamics, min(self.units, self.scouts), rng)
+            found, _ = best_on_free_runs(scouted, Network.run, runs)
+            dynamics = (found["dynamics"],)
+        trials = self._trials(fit_on, dynamics, self.units, rng)
+        self.chosen_, self.network_ = best_on_free_runs(trials, Network.run, runs)
 
     def _trials(
-        self, train: Trajectories, rng: np.random.Generator
+        self,
+        train: Trajectories,
+        dynamics: Sequence[tuple[float, float, float, float]],
+        units: int,
+        rng: np.random.Generator,
     ) -> Iterator[tuple[dict[str, Any], "Network"]]:
-        ridges = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2) if self.ridge is None else (self.ridge,)
-        washout = min(self.washout, train.shape[1] // 3)
+        dim, washout = train.shape[2], min(self.washout, train.shape[1] // 3)
         at_rest = Network.random(
-            self.units, train.shape[2], self.degree, self.input_connectivity, self.squares, rng
+            units, dim, self.degree, self.input_connectivity, self.squares, rng
         )
-        for radius, leak, input_scale in self._scales():
-            network = at_rest.scaled(radius, leak, input_scale, self.bias_scale)
-            features = np.concatenate([network.features(x[:-1])[washout:] for x in train])
-            used = np.arange(features.shape[1])
-            if not self.reads_input:
-                used = np.delete(used, np.s_[self.units : self.units + train.shape[2]])
-                features = features[:, used]
-            targets = train[:, washout + 1 :]
-            if self.increment:
-                targets = targets - train[:, washout:-1]
-            targets = targets.reshape(-1, train.shape[2])
-            for ridge, weights in ridge_path(features, targets, ridges):
-                chosen = {
-                    "radius": radius,
-                    "leak": leak,
-                    "input_scale": input_scale,
-                    "ridge": ridge,
-                }
+        used = np.arange(units + dim + 1)
+        if not self.reads_input:
+            used = np.delete(used, np.s_[units : units + dim])
+        for radius, leak, input_scale, bias_scale in dynamics:
+            network = at_rest.scaled(radius, leak, input_scale, bias_scale)
+            features, now, following = network.rows(train, washout)
+            regression = Regression.of(features, following - now if self.increment else following)
+            for ridge, weights in regression.among(used).solutions(self.ridges):
+                chosen = {"dynamics": (radius, leak, input_scale, bias_scale), "ridge": ridge}
                 yield chosen, network.reading(used, weights, self.increment)
-
-    def _scales(self) -> Iterator[tuple[float, float, float]]:
-        match self.leak:
-            case None:
-                leaks: tuple[float, ...] = (0.3, 1.0)
-            case tuple():
-                leaks = self.leak
-            case _:
-                leaks = (self.leak,)
-        for leak in leaks:
-            for radius in (0.4, 0.9) if self.radius is None else (self.radius,):
-                for scale in (0.1, 0.3) if self.input_scale is None else (self.input_scale,):
-                    yield radius, leak, scale
 
     def _predict(self, context: Windows, horizon: int) -> Forecast:
         return self.network_.run(context, horizon)
@@ -353,14 +353,12 @@ class Network:
     def scaled(
         self, radius: float, leak: float, input_scale: float, bias_scale: float
     ) -> "Network":
-        return Network(
-            self.sources,
-            radius * self.links,
-            input_scale * self.input_weights,
-            bias_scale * self.bias,
-            leak,
-            self.squared,
-            self.readout,
+        return replace(
+            self,
+            links=radius * self.links,
+            input_weights=input_scale * self.input_weights,
+            bias=bias_scale * self.bias,
+            leak=leak,
         )
 
     def reading(
@@ -375,27 +373,44 @@ class Network:
         readout[used] = weights
         if not increment:
             readout[units : units + dim] -= np.eye(dim)
-        return Network(
+        return replace(self, readout=readout)
+
+    def rows(
+        self, train: Trajectories, washout: int
+    ) -> tuple[
+        Float[np.ndarray, "rows features"],
+        Float[np.ndarray, "rows dim"],
+        Float[np.ndarray, "rows dim"],
+    ]:
+        """φ, state and next state at the times of `train` after the washout.
+
+        A long trajectory is cut into segments that are driven side by side, each started at rest
+        `washout` steps early: the reservoir forgets its start, and lanes are faster than one line.
+        """
+        from models._reservoir_loops import drive
+
+        count, times, dim = train.shape
+        usable = times - 1 - washout
+        per_trajectory = max(1, min(16 // count, usable // (4 * washout + 1)))
+        length = usable // per_trajectory
+        first = times - 1 - per_trajectory * length  # at least washout
+        cuts = np.lib.stride_tricks.sliding_window_view(train, washout + length + 1, axis=1)
+        cuts = np.moveaxis(cuts[:, first - washout :: length], -1, 2)
+        segments = cuts.reshape(-1, washout + length + 1, dim)
+        states = drive(
             self.sources,
             self.links,
             self.input_weights,
             self.bias,
             self.leak,
-            self.squared,
-            readout,
+            np.ascontiguousarray(segments[:, :-1]),
+            washout,
         )
-
-    def features(
-        self, series: Float[np.ndarray, "times dim"]
-    ) -> Float[np.ndarray, "times features"]:
-        """φ at every time of one series, the reservoir being started at rest."""
-        from models._reservoir_loops import drive
-
-        states = drive(
-            self.sources, self.links, self.input_weights, self.bias, self.leak, series.copy()
-        )
-        states[:, self.squared] **= 2
-        return np.concatenate([states, series, np.ones((len(series), 1))], axis=1)
+        states[self.squared] **= 2
+        now = segments[:, washout:-1].transpose(2, 1, 0).reshape(dim, -1)
+        following = segments[:, washout + 1 :].transpose(2, 1, 0).reshape(dim, -1)
+        features = np.concatenate([states.reshape(len(states), -1), now, np.ones_like(now[:1])])
+        return features.T, now.T, following.T
 
     def run(self, context: Windows, horizon: int) -> Forecast:
         from models._reservoir_loops import run_reservoir
