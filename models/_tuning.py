@@ -21,7 +21,10 @@ STEPS = 500  # 30 steps or more make a Lyapunov time in the standard protocol
 ENDURANCE = 3000
 PROBE = 100
 NEARLY = 0.9
+
 Fitted = TypeVar("Fitted")
+Trial = tuple[dict[str, Any], Fitted]
+Run = Callable[[Fitted, Windows, int], Forecast]
 
 
 @dataclass(frozen=True)
@@ -82,18 +85,23 @@ def normalised_error(forecast: Forecast, truth: Forecast) -> Float[np.ndarray, "
 
 
 def best_on_free_runs(
-    trials: Iterable[tuple[dict[str, Any], Fitted]],
-    run: Callable[[Fitted, Windows, int], Forecast],
-    runs: FreeRuns,
-) -> tuple[dict[str, Any], Fitted]:
-    """The candidate (its hyperparameters, what was fitted) whose free runs last longest.
+    trials: Iterable[Trial[Fitted]], run: Run[Fitted], runs: FreeRuns
+) -> Trial[Fitted]:
+    """The candidate whose free runs last longest; see `ranked_on_free_runs`."""
+    return ranked_on_free_runs(trials, run, runs)[0]
+
+
+def ranked_on_free_runs(
+    trials: Iterable[Trial[Fitted]], run: Run[Fitted], runs: FreeRuns
+) -> list[Trial[Fitted]]:
+    """Candidates (hyperparameters, what was fitted), those whose free runs last longest first.
 
     `run(fitted, contexts, steps)` forecasts. A candidate that is hardly worse than the best, but
-    whose free runs of ENDURANCE steps stay finite where the best's do not, is preferred: scores
-    over STEPS cannot see that a model leaves the attractor later. Raises FitError if no candidate
-    survives a step.
+    whose free runs of ENDURANCE steps stay finite where the best's do not, comes before it: scores
+    over STEPS cannot see that a model leaves the attractor later. Hopeless candidates are left out.
+    Raises FitError if no candidate survives a step.
     """
-    scored: list[tuple[tuple[float, float], dict[str, Any], Fitted]] = []
+    scored: list[tuple[tuple[float, float], Trial[Fitted]]] = []
     tried, most_steps = 0, 0.0
     for chosen, fitted in trials:
         tried += 1
@@ -102,19 +110,23 @@ def best_on_free_runs(
             continue  # it can no longer come near the best
         forecast = end_at_divergence(run(fitted, runs.contexts, runs.truths.shape[1]))
         if not np.isnan(forecast[:, 0]).all():
-            scored.append((score(forecast, runs.truths), chosen, fitted))
+            scored.append((score(forecast, runs.truths), (chosen, fitted)))
             most_steps = max(most_steps, scored[-1][0][0])
     if not scored:
         raise FitError(
             f"none of {tried} candidates gave a finite forecast on validation data: "
             "pass more training data or other hyperparameters"
+            if tried
+            else "the data are too short, or too high-dimensional, for every candidate: "
+            "pass longer trajectories or smaller candidates"
         )
     scored.sort(key=lambda entry: entry[0], reverse=True)
-    (steps, accuracy), best, best_fitted = scored[0]
-    for (near_steps, near_accuracy), chosen, fitted in scored:
+    steps, accuracy = scored[0][0]
+    for place, ((near_steps, near_accuracy), (_, fitted)) in enumerate(scored):
         # One e-fold of the error: about a Lyapunov time.
         if near_steps < NEARLY * steps or near_accuracy < accuracy - 1:
             continue
         if np.isfinite(end_at_divergence(run(fitted, runs.contexts, ENDURANCE))).all():
-            return chosen, fitted
-    return best, best_fitted
+            scored.insert(0, scored.pop(place))
+            break
+    return [trial for _, trial in scored]

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from models._regression import Regression
-from models._tuning import FreeRuns, best_on_free_runs, free_runs, split
+from models._tuning import FreeRuns, best_on_free_runs, free_runs, ranked_on_free_runs, split
 from models.base import DIVERGED, Forecast, Forecaster, Trajectories, Windows
 
 # (taps, stride) that NVAR tries: the state alone, two states, and memories of up to 23 steps.
@@ -105,7 +105,7 @@ class NVAR(Forecaster):
 
     @classmethod
     def small(cls) -> Self:
-        return cls(delays=((1, 1), (2, 1)), limit=60)
+        return cls(delays=((1, 1), (2, 1)), limit=100)
 
 
 @dataclass(frozen=True)
@@ -275,8 +275,9 @@ class ESN(Forecaster):
         dynamics = self.dynamics
         if len(dynamics) > 1:
             scouted = self._trials(fit_on, dynamics, min(self.units, self.scouts), rng)
-            found, _ = best_on_free_runs(scouted, Network.run, runs)
-            dynamics = (found["dynamics"],)
+            ranked = ranked_on_free_runs(scouted, Network.run, runs)
+            # The best two: which of them is best changes with the size and the draw.
+            dynamics = tuple(dict.fromkeys(chosen["dynamics"] for chosen, _ in ranked))[:2]
         trials = self._trials(fit_on, dynamics, self.units, rng)
         self.chosen_, self.network_ = best_on_free_runs(trials, Network.run, runs)
 
