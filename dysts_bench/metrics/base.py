@@ -27,8 +27,8 @@ PerWindow = Float[np.ndarray, " windows"]
 
 METRICS: dict[str, Metric] = {}
 
-# A forecast this many training standard deviations off the truth has left the attractor for good.
-# No bounded system of the catalog reaches a tenth of it.
+# A forecast this many training standard deviations off the truth has left the attractor for good:
+# 134 systems of the catalog stay within 24 of their mean, in 30 000 steps each.
 DIVERGED = 1e3
 
 OK, DIVERGED_STATUS, NAN, UNSUPPORTED, CRASH = "ok", "diverged", "nan", "unsupported", "crash"
@@ -44,7 +44,7 @@ class Facts:
     scale: (dim,) standard deviation of the training data, in the units of truth and forecast.
     train: (trajectories, times, dim) the training data in those units; only `mase` needs it.
 
-    Raises ValueError if a time or scale is not positive and finite.
+    Raises ValueError if a time or scale is not positive and finite, or train has another shape.
     """
 
     dt: float
@@ -65,6 +65,11 @@ class Facts:
                 "leave it out, or give it the scale 1."
             )
         object.__setattr__(self, "scale", scale)
+        if self.train is not None and (self.train.ndim, *self.train.shape[2:]) != (3, len(scale)):
+            raise ValueError(
+                f"Facts.train must be (trajectories, times, dim) with the {len(scale)} coordinates "
+                f"of Facts.scale; got shape {self.train.shape}"
+            )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ Truth, forecast and facts as in `base`, with free runs for windows. Run i of the
 compared with run i of the truth, which started from the same state: where attractors coexist, or
 energy is conserved, each run has its own invariants. What is known of the truth is remembered, so
 that many models can be scored against one truth.
+
+A flow of fewer than three coordinates is not chaotic, so there are others unseen: dimension and
+divergence look at such runs embedded with delays, forecast and truth with the lag of the truth.
 """
 
 from __future__ import annotations
@@ -50,10 +53,8 @@ STILL = 1e-6
 def correlation_dimension_error(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     """Distance between the correlation dimensions of forecast and truth, |D₂(y) − D₂(x)|.
 
-    Coordinates in training standard deviations. A flow of fewer than three coordinates is not
-    chaotic, so there are others unseen: such runs are embedded with delays, both with the lag of
-    the truth. A run that stops has dimension 0; one that diverged has no attractor, and the value
-    infinity. Raises TooShort as `correlation_dimension`.
+    Coordinates in training standard deviations. A run that stops has dimension 0; one that
+    diverged has no attractor, and the value infinity. Raises TooShort as `correlation_dimension`.
     """
     values = np.full(len(truth), np.inf)
     for i in _on_attractor(truth, forecast, facts):
@@ -106,8 +107,8 @@ def kl_divergence(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
 
     values = np.full(len(truth), np.inf)
     for i in _on_attractor(truth, forecast, facts):
-        draws, log_p = _remembered_draws((truth[i] / facts.scale).tobytes(), truth.shape[2])
-        centres = np.ascontiguousarray((forecast[i] / facts.scale).T)
+        draws, log_p, lag = _remembered_draws((truth[i] / facts.scale).tobytes(), truth.shape[2])
+        centres = np.ascontiguousarray(embed(forecast[i] / facts.scale, lag).T)
         values[i] = np.mean(log_p - log_density(draws, centres, WIDTH**2))
     return values
 
@@ -115,11 +116,12 @@ def kl_divergence(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
 def correlation_dimension(points: Points, theiler: int | None = None) -> tuple[float, float]:
     """Correlation dimension D₂ of an attractor, and the standard error of the estimate.
 
-    The Takens–Theiler estimate D(r) = −1 / mean of ln(r_ij / r) over the pairs closer than r, for
-    12 radii r that hold the closest 0.1 % to 1 % of all pairs; the mean over the radii takes out
-    the oscillations in r of a self-similar set. The error combines a jackknife over 20 blocks of
-    time with the spread over the radii; it does not know of the edges of the attractor, which
-    make dimensions above 2 read low (a cube of 3: by 3 %).
+    The Takens–Theiler estimate D(r) = −1 / mean of ln(r_ij / r) over the pairs closer than r,
+    averaged over ln r between the radii that hold the closest 0.1 % and 1 % of all pairs: the
+    average takes out the oscillations of a self-similar set. The error combines a jackknife over
+    20 blocks of time with the spread over the radii. It does not know of two biases: the edges of
+    an attractor make high dimensions read low (a solid cube: 2.91 for 3), and even sampling makes
+    a closed orbit read high (1.1 for 1).
 
     points: (times, dim) in the coordinates in which distance is meant.
     theiler: pairs at most so many steps apart are left out, since they are close in time and not
@@ -148,7 +150,7 @@ def correlation_dimension(points: Points, theiler: int | None = None) -> tuple[f
     normalised = np.ascontiguousarray(((points - points.mean(axis=0)) / extent).T)
     reach = max(_reach(normalised, theiler), ZERO)
     counts = count_pairs(normalised, theiler, BLOCKS, reach)
-    if counts[0].sum() < FARTHEST * pairs:
+    if counts[0, :-1].sum() < FARTHEST * pairs:  # the last bin is cut off at `reach`
         counts = count_pairs(normalised, theiler, BLOCKS, float(points.shape[1]))
     within = counts.cumsum(axis=1)  # pairs closer than each bin's upper edge
     smallest, largest = np.searchsorted(within[0], [CLOSEST * pairs, FARTHEST * pairs])
@@ -188,18 +190,23 @@ def power_spectrum(run: Points) -> Float[np.ndarray, "frequencies dim"]:
     hann = np.sin(np.pi * np.arange(length) / length)[:, None] ** 2
     # scipy.signal.welch gives the same (but for the entry at Nyquist) and takes 1.3 s to import.
     power = np.mean(np.abs(np.fft.rfft(segments * hann, axis=1)) ** 2, axis=0)
-    still = run.std(axis=0) < STILL
+    still = (run.std(axis=0) < STILL) | (power[1:].sum(axis=0) == 0)
     power[0] = still
     power[1:, still] = 0.0
     return power / power.sum(axis=0)
 
 
 def embed(run: Points, lag: int) -> Float[np.ndarray, "vectors coordinates"]:
-    """Delay vectors, `lag` steps apart, of a run of one or two coordinates; others unchanged."""
+    """Delay vectors, `lag` steps apart, of a run of one or two coordinates; others unchanged.
+
+    Raises TooShort for a run without a single delay vector.
+    """
     dim = run.shape[1]
     if dim >= FLOW:
         return run
     span = (-(-EMBEDDING // dim) - 1) * lag
+    if span >= len(run):
+        raise TooShort(f"delay embedding: a run of {len(run)} steps; a vector takes {span + 1}")
     return np.concatenate(
         [run[start : len(run) - span + start] for start in range(0, span + 1, lag)], axis=1
     )
@@ -237,15 +244,17 @@ def _remembered_spectrum(run: bytes, dim: int) -> Float[np.ndarray, "frequencies
 @lru_cache(maxsize=64)
 def _remembered_draws(
     run: bytes, dim: int
-) -> tuple[Float[np.ndarray, "dim draws"], Float[np.ndarray, " draws"]]:
-    """Draws from the run's mixture and their log density, up to the mixture's constant factor."""
+) -> tuple[Float[np.ndarray, "coordinates draws"], Float[np.ndarray, " draws"], int]:
+    """Draws from the run's mixture, their log density up to a constant, the lag of embedding."""
     from dysts_bench.metrics._pairs import log_density
 
-    centres = np.ascontiguousarray(np.frombuffer(run).reshape(-1, dim).T)
+    points = np.frombuffer(run).reshape(-1, dim)
+    lag = decorrelation_time(points)
+    centres = np.ascontiguousarray(embed(points, lag).T)
     chosen = centres[:, np.linspace(0, centres.shape[1] - 1, DRAWS).round().astype(int)]
     # A fixed seed: a score is a function of its arguments.
     draws = chosen + WIDTH * np.random.default_rng(0).normal(size=chosen.shape)
-    return draws, log_density(draws, centres, WIDTH**2)
+    return draws, log_density(draws, centres, WIDTH**2), lag
 
 
 def _reach(points: Float[np.ndarray, "dim times"], theiler: int) -> float:

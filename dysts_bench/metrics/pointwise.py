@@ -13,22 +13,21 @@ from jaxtyping import Bool, Float
 from dysts_bench.metrics.base import Facts, PerWindow, TooShort, Windows, metric
 
 PerCoordinate = Float[np.ndarray, "windows dim"]
-INFINITE = np.inf
 
 
-@metric(unit="state²", better="lower", ideal=0.0, worst=INFINITE, invariant=("origin",))
+@metric(unit="state²", better="lower", ideal=0.0, worst=np.inf, invariant=("origin",))
 def mse(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     """Mean squared error, mean (x − y)²."""
     return np.mean((truth - forecast) ** 2, axis=(1, 2))
 
 
-@metric(unit="state", better="lower", ideal=0.0, worst=INFINITE, invariant=("origin",))
+@metric(unit="state", better="lower", ideal=0.0, worst=np.inf, invariant=("origin",))
 def mae(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     """Mean absolute error, mean |x − y|."""
     return np.mean(np.abs(truth - forecast), axis=(1, 2))
 
 
-@metric(unit="state", better="lower", ideal=0.0, worst=INFINITE, invariant=("origin",))
+@metric(unit="state", better="lower", ideal=0.0, worst=np.inf, invariant=("origin",))
 def rmse(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     """Root mean squared error, √(mean (x − y)²)."""
     return np.sqrt(np.mean((truth - forecast) ** 2, axis=(1, 2)))
@@ -38,7 +37,7 @@ def rmse(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     unit="standard deviations",
     better="lower",
     ideal=0.0,
-    worst=INFINITE,
+    worst=np.inf,
     invariant=("units", "origin"),
     at=(1.0,),
 )
@@ -73,7 +72,7 @@ def smape(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     unit="steps of a persistence forecast",
     better="lower",
     ideal=0.0,
-    worst=INFINITE,
+    worst=np.inf,
     invariant=("units", "origin"),
 )
 def mase(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:

@@ -198,7 +198,7 @@ def test_too_short_data_is_a_row_with_its_reason(data: str) -> None:
         unsupported
         == {
             "windows": {"mase", "nrmse_at_1", "smape_at_1"},
-            "free_runs": {"correlation_dimension_error", "power_spectrum_distance"},
+            "free_runs": {metric.name for metric in FREE},
         }[data]
     )
 
@@ -237,6 +237,11 @@ def test_arrays_that_cannot_be_compared_are_refused(metric: Metric) -> None:
 def test_facts_refuse_units_that_are_none(wrong: dict) -> None:
     with pytest.raises(ValueError, match="positive, finite"):
         replace(FACTS, **wrong)
+
+
+def test_facts_refuse_training_data_of_another_shape() -> None:
+    with pytest.raises(ValueError, match=r"with the 2 coordinates .* got shape \(1, 2000, 1\)"):
+        replace(FACTS, train=TRAIN[..., :1])
 
 
 @ALL
