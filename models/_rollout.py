@@ -29,10 +29,12 @@ def autoregress(
     now = 0
     while now < horizon:
         block = step(states[:, now : now + memory])[:, : horizon - now]
-        leaves = ~(np.abs(block) < DIVERGED).all(axis=(1, 2)) & ~lost
-        lost_from[leaves] = now
-        lost |= leaves
-        block = np.where(lost[:, None, None], 0.0, block)
+        if lost.any() or not np.abs(block).max() < DIVERGED:
+            outside = ~(np.abs(block) < DIVERGED).all(axis=2)  # (windows, block)
+            leaves = outside.any(axis=1) & ~lost
+            lost_from[leaves] = now + outside[leaves].argmax(axis=1)
+            lost |= leaves
+            block = np.where(lost[:, None, None], 0.0, block)
         states[:, memory + now : memory + now + block.shape[1]] = block
         now += block.shape[1]
     forecast = states[:, memory:]

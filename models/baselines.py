@@ -157,7 +157,7 @@ class Analog(Forecaster):
     """
 
     neighbours: tuple[int, ...] = (1, 3, 8)
-    delays: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (2, 4), (4, 2), (4, 4), (8, 2), (8, 4))
+    delays: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (4, 2), (4, 4), (8, 2), (8, 4))
     block: int = 4
 
     def _fit(
@@ -262,7 +262,9 @@ class Linear(Forecaster):
                 continue
             cuts = np.lib.stride_tricks.sliding_window_view(train, lags + 1, axis=1)
             cuts = np.moveaxis(cuts, -1, 2).reshape(-1, lags + 1, train.shape[2])
-            features, targets = _linear_features(cuts[:, :lags]), cuts[:, lags] - cuts[:, lags - 1]
+            past = cuts[:, :lags].reshape(len(cuts), -1)  # the oldest state first
+            features = np.concatenate([np.ones((len(cuts), 1)), past], axis=1)
+            targets = cuts[:, lags] - cuts[:, lags - 1]
             for ridge, weights in Regression.of(features, targets).solutions(self.ridges):
                 yield {"lags": lags, "ridge": ridge}, weights
 
@@ -274,18 +276,14 @@ class Linear(Forecaster):
         return cls(lags=(4,))
 
 
-def _linear_features(recent: Windows) -> Float[np.ndarray, "windows features"]:
-    """A one, then the states from the newest to the oldest."""
-    past = recent[:, ::-1].reshape(len(recent), -1)
-    return np.concatenate([np.ones((len(recent), 1)), past], axis=1)
-
-
 def _run_linear(
     weights: Float[np.ndarray, "features dim"], context: Windows, horizon: int
 ) -> Forecast:
-    lags = (len(weights) - 1) // weights.shape[1]
+    constant, matrix = weights[0], weights[1:]
+    lags = len(matrix) // weights.shape[1]
 
     def step(recent: Windows) -> Windows:
-        return recent[:, -1:] + (_linear_features(recent) @ weights)[:, None]
+        change = constant + recent.reshape(len(recent), -1) @ matrix
+        return recent[:, -1:] + change[:, None]
 
     return autoregress(step, context, horizon, memory=lags)
