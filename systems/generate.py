@@ -31,6 +31,7 @@ from systems.integrate_numba import (
     floor_of,
     integrate,
 )
+from systems.machine_code import cache_folder
 
 Observe = Literal["all", "states"] | Sequence[str]
 
@@ -344,16 +345,6 @@ def _select(
 
 
 # ---- files ---------------------------------------------------------------------------------------
-
-
-def cache_folder() -> Path:
-    """Where trajectories are kept: $DYSTS_BENCH_CACHE, or the user's cache folder."""
-    chosen = os.environ.get("DYSTS_BENCH_CACHE")
-    if chosen:
-        return Path(chosen)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("dysts-bench"))
 
 
 def _cache_path(facts: Mapping[str, Any]) -> Path:

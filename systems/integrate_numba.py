@@ -9,14 +9,24 @@ delay, and steps end at the points where the solution's derivatives break.
 import math
 import time as clock
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from systems import dop853_kernel as kernels
 from systems import llvm
 from systems.catalog import Field, System
+from systems.dop853_kernel import (
+    COLLAPSED,
+    DONE,
+    HISTORY_FULL,
+    NEWEST,
+    NOT_FINITE,
+    OLDEST,
+    STEPS,
+)
+from systems.tableaux import EXTENDED
 
 METHOD = "dop853/1"  # raised whenever the same call would return other bits
 RTOL = 1e-14
@@ -92,12 +102,13 @@ class _Run:
         self.parameters = np.array(compiled.parameters, dtype=float)
         self.delayed_states = np.array(compiled.delayed_states, dtype=np.int64)
         self.delays = np.array(compiled.delays, dtype=float)
+        self.delayed = np.zeros(len(compiled.delays))
         self.stops = start + _breaking_points(compiled.delays)
         self.past = initial.copy()
         self.states = initial.copy()
-        self.stages = np.zeros((16, n))
+        self.scratch = np.zeros((2, n))
+        self.stages = np.zeros((EXTENDED, n))
         self.history = np.empty((64 if compiled.delays else 1, 3 + 8 * n))
-        # time, its rounding error, step length; and the counters named in _drive
         self.control = np.array([start, 0.0, 0.0])
         self.counters = np.zeros(8, dtype=np.int64)
         self.options = np.array([rtol, atol, floor, start])
@@ -112,20 +123,27 @@ class _Run:
     ) -> None:
         begun = clock.monotonic()
         while True:
-            status = _driver()(
+            status = kernels.compiled().drive(
                 self.compiled.address,
                 self.parameters,
+                len(self.past),
+                len(self.delays),
                 self.delayed_states,
                 self.delays,
-                self.stops,
+                self.delayed,
                 self.past,
+                self.stops,
+                len(self.stops),
                 self.states,
+                self.scratch,
                 self.stages,
                 self.history,
+                len(self.history),
                 self.control,
                 self.counters,
                 self.options,
                 times,
+                len(times),
                 out,
                 min(self.steps_per_call, max_steps),
             )
@@ -167,20 +185,10 @@ def _twice_as_long(history: np.ndarray, counters: np.ndarray) -> np.ndarray:
     return longer
 
 
-DONE, GO_ON, NOT_FINITE, COLLAPSED, HISTORY_FULL = range(5)
-STEPS, NEXT_TIME, NEXT_STOP, STARTED, REJECTED, TINY, OLDEST, NEWEST = range(8)
-
-
-@cache
-def _driver() -> Any:
-    from systems.dop853_kernel import drive
-
-    return drive
-
-
 def floor_of(system: System) -> float:
     """Step length for sliding along a discontinuity: 1e-4 periods where the equations can jump."""
-    return 1e-4 * system.period if system.discontinuous else 0.0
+    jumps = llvm.mentions(system, "sign", "heaviside") and system.discontinuous
+    return 1e-4 * system.period if jumps else 0.0
 
 
 def compiled_field(system: System) -> Field:
@@ -207,8 +215,6 @@ def compiled_jacobian(system: System) -> Field:
 
 
 def _callable(compiled: llvm.Compiled) -> Field:
-    from systems.dop853_kernel import evaluate_many
-
     parameters = np.array(compiled.parameters, dtype=float)
 
     def field(states: Any, time: float = 0.0, delayed: Any = None) -> np.ndarray:
@@ -222,7 +228,17 @@ def _callable(compiled: llvm.Compiled) -> Field:
         flat = states.reshape(-1, compiled.dimension)
         out = np.empty_like(flat)
         flat_past = np.ascontiguousarray(past.reshape(len(flat), -1))
-        evaluate_many(compiled.address, float(time), flat, flat_past, parameters, out)
+        kernels.compiled().evaluate_many(
+            compiled.address,
+            float(time),
+            len(flat),
+            compiled.dimension,
+            len(compiled.delays),
+            flat,
+            flat_past,
+            parameters,
+            out,
+        )
         return out.reshape(states.shape)
 
     return field

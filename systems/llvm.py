@@ -10,16 +10,17 @@ fused multiply-adds, so that a trajectory does not depend on the optimiser. Equa
 computed once, which changes no bit.
 """
 
-import itertools
-import struct
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
+from systems import machine_code
 from systems.catalog import System
 from systems.expr import TIME, Expr
 from systems.lower import evaluate
+from systems.machine_code import float_literal
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,33 @@ def compile_field(system: System) -> Compiled:
 
 def compile_fields(systems: Sequence[System]) -> list[Compiled]:
     """The right-hand sides of many systems, those not yet compiled in one module."""
-    addresses = _addresses([_field_body(system) for system in systems])
-    return [
-        Compiled(
-            address,
-            system.dimension,
-            tuple(delay.state for delay in system.delays),
-            tuple(delay.tau for delay in system.delays),
-            tuple(system.parameters.values()),
-        )
-        for system, address in zip(systems, addresses, strict=True)
-    ]
+    bodies = {_identity(system): partial(_field_body, system) for system in systems}
+    addresses = dict(zip(bodies, _addresses(bodies), strict=True))
+    return [_field(system, addresses[_identity(system)]) for system in systems]
+
+
+def _field(system: System, address: int) -> Compiled:
+    delays = system.delays if mentions(system, "delay") else ()
+    return Compiled(
+        address,
+        system.dimension,
+        tuple(delay.state for delay in delays),
+        tuple(delay.tau for delay in delays),
+        tuple(system.parameters.values()),
+    )
+
+
+def _identity(system: System) -> str:
+    """What the code of a right-hand side is made from: not the parameters' values."""
+    facts = [system.states, sorted(system.equations.items()), list(system.lets.items())]
+    return json.dumps([*facts, list(system.parameters)])
+
+
+def mentions(system: System, *words: str) -> bool:
+    """Whether an equation may use one of the functions `words`: a look at the text, as parsing all
+    equations would take as long as loading their machine code."""
+    texts = (*system.lets.values(), *system.equations.values())
+    return any(word in text for text in texts for word in words)
 
 
 def compile_tangent(system: System, vectors: int) -> Compiled:
@@ -61,7 +78,8 @@ def compile_tangent(system: System, vectors: int) -> Compiled:
     from systems.calculus import partial_derivatives
 
     derivatives = partial_derivatives(system)
-    address = _addresses([_tangent_body(system, derivatives, vectors)])[0]
+    body = _tangent_body(system, derivatives, vectors)
+    address = _addresses({"\n".join([*sorted(body.external), *body.lines]): lambda: body})[0]
     n = system.dimension
     copies = range(1 + vectors)
     return Compiled(
@@ -110,11 +128,7 @@ class _Body:
         return self.value("select i1 {}, double {}, double {}", condition, yes, no)
 
 
-def _number(value: float) -> str:
-    return f"0x{struct.unpack('>Q', struct.pack('>d', float(value)))[0]:016X}"
-
-
-ZERO, ONE, MINUS_ONE = _number(0.0), _number(1.0), _number(-1.0)
+ZERO, ONE, MINUS_ONE = float_literal(0.0), float_literal(1.0), float_literal(-1.0)
 _INTRINSICS = {
     "sin": "sin",
     "cos": "cos",
@@ -155,7 +169,7 @@ def _table(body: _Body) -> Mapping[str, Callable[..., Any]]:
         return result
 
     return {
-        "number": _number,
+        "number": float_literal,
         "+": partial(commutative, "fadd"),
         "-": partial(arithmetic, "fsub"),
         "*": partial(commutative, "fmul"),
@@ -227,55 +241,29 @@ def _row(
 # ---- compilation ---------------------------------------------------------------------------------
 
 _compiled: dict[str, int] = {}
-_engines: list[Any] = []  # keeps the machine code of this process alive
-_modules = itertools.count()
 
 
-def _addresses(bodies: Sequence[_Body]) -> list[int]:
-    keys = ["\n".join([*sorted(body.external), *body.lines]) for body in bodies]
-    missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in _compiled}
+def _addresses(bodies: Mapping[str, Callable[[], _Body]]) -> list[int]:
+    """Where the functions are, given what determines each and how it is written."""
+    missing = {identity: write for identity, write in bodies.items() if identity not in _compiled}
     if missing:
-        _compiled.update(zip(missing, _compile(list(missing.values())), strict=True))
-    return [_compiled[key] for key in keys]
+        names = [f"field_{i}" for i in range(len(missing))]
+        made_from = machine_code.sources("expr.py", "lower.py", "llvm.py")
+        found = machine_code.addresses(
+            names,
+            [made_from, *missing],
+            lambda: _module(dict(zip(names, (write() for write in missing.values()), strict=True))),
+        )
+        _compiled.update(zip(missing, found, strict=True))
+    return [_compiled[identity] for identity in bodies]
 
 
-def _compile(bodies: Sequence[_Body]) -> list[int]:
-    import llvmlite.binding as llvm
-
-    prefix = f"field_{next(_modules)}"
-    names = [f"{prefix}_{i}" for i in range(len(bodies))]
+def _module(bodies: Mapping[str, _Body]) -> str:
     arguments = "double %t, " + ", ".join(
         f"ptr noalias %{name}" for name in ("states", "delayed", "parameters", "out")
     )
-    text = "\n".join(sorted(set().union(*(body.external for body in bodies)))) + "\n"
-    for name, body in zip(names, bodies, strict=True):
+    text = "\n".join(sorted(set().union(*(body.external for body in bodies.values())))) + "\n"
+    for name, body in bodies.items():
         lines = "\n".join(body.lines)
         text += f"define void @{name}({arguments}) nounwind {{\n{lines}\n  ret void\n}}\n"
-    module = llvm.parse_assembly(text)
-    machine = _target_machine()
-    module.triple = machine.triple
-    module.data_layout = str(machine.target_data)
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    _engines.append(engine)
-    return [engine.get_function_address(name) for name in names]
-
-
-def _target_machine() -> Any:
-    import llvmlite.binding as llvm
-
-    _initialize()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=2,
-        jit=True,
-    )
-
-
-@cache
-def _initialize() -> None:
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
+    return text
