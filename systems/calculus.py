@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from systems.expr import TIME, Apply, EquationError, Expr, Number, Symbol, symbols
+from systems.expr import TIME, Apply, EquationError, Expr, Number, Symbol, symbols, to_text
 from systems.lower import Table, evaluate, jax_table, numpy_table
 
 if TYPE_CHECKING:
@@ -153,8 +153,9 @@ def _to_sympy(tree: Expr) -> tuple[Any, dict[str, Any]]:
 
     tree, delayed = _delays_as_symbols(tree)
     names = {name: sympy.Symbol(name, real=True) for name in symbols(tree)}
-    for name, argument in delayed.items():
-        shown = f"{argument.arguments[0].name}_{{\\tau}}"  # type: ignore[union-attr]
+    for name, part in delayed.items():
+        state, delay = part.arguments
+        shown = f"{to_text(state)}_{{{sympy.latex(_to_sympy(delay)[0])}}}"
         names[name] = sympy.Symbol(shown, real=True)
     return evaluate(tree, names, _sympy_table()), names
 
