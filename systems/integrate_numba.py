@@ -77,7 +77,9 @@ def _check(
             f"{name}: initial states are (trajectories, {compiled.dimension}); "
             f"an array of shape {initial.shape} arrived."
         )
-    if times.ndim != 1 or len(times) == 0 or not (np.diff(times, prepend=start) >= 0).all():
+    if not (
+        times.ndim == 1 and len(times) and times[0] >= start and (times[1:] >= times[:-1]).all()
+    ):
         raise ValueError(f"{name}: times are increasing, one-dimensional and not before {start:g}.")
     if not (np.isfinite(times).all() and np.isfinite(initial).all()):
         raise ValueError(f"{name}: times and initial states are finite numbers.")
