@@ -174,15 +174,13 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
 
 
 def print_failures(console: Console, failures: "pd.DataFrame", most: int = 20) -> None:
-    """The first failed cells, one a line."""
-    for row in failures.head(most).itertuples():
-        console.print(
-            f"{row.model} on {row.system}, seed {row.seed}: {row.status}: {row.message}",
-            markup=False,
-            highlight=False,
-        )
-    if len(failures) > most:
-        console.print(f"… and {len(failures) - most} more", highlight=False)
+    """What failed and why, one line for models that failed on a system for the same reason."""
+    reasons = failures.groupby(["system", "status", "message"], sort=True)["model"].unique()
+    for (system, status, message), models in list(reasons.items())[:most]:
+        line = f"{system}: {', '.join(models)}: {status}: {message}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if len(reasons) > most:
+        console.print(f"… and {len(reasons) - most} more failures", highlight=False)
 
 
 def _range(low: Any, high: Any) -> str:

@@ -97,7 +97,8 @@ def failures(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":
     """Every failed cell: model, source, system, seed, status and message, sorted."""
     rows = _rows_of(results, metric)
     columns = ["model", "source", "system", "seed", "status", "message"]
-    lost = rows.loc[rows["value"].isna(), columns].astype({"model": str, "system": str})
+    texts = dict.fromkeys(("model", "source", "system", "status", "message"), str)
+    lost = rows.loc[rows["value"].isna(), columns].astype(texts)
     return lost.drop_duplicates().sort_values(columns[:4]).reset_index(drop=True)
 
 

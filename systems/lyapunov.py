@@ -32,7 +32,9 @@ TOLERANCE = 1e-9  # of tangent dynamics: 1e-9 a step is far below the statistica
 # digits above the absolute tolerance, some of which later segments may need. Without this limit
 # Rossler's third exponent came out 0.004 too low.
 SHORTEST = math.log(1e-4)
-SEPARATION = 1e-7  # of two nearby trajectories, relative to the attractor's size
+# Two nearby trajectories are this far apart, relative to the states: above the chatter of a sliding
+# motion (1e-5 parted a periodic stick-slip motion at a rate of 0.25), far below any attractor.
+SEPARATION = 1e-4
 
 
 @dataclass(frozen=True)

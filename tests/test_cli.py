@@ -139,7 +139,7 @@ def test_ones_own_model_ranks_beside_the_reference_without_running_it_again(tmp_
 
 def test_a_dying_model_in_worker_processes_costs_its_own_rows_only(tmp_path):
     output = run_tiny("--models", "persistence", "--model", "mine.py:Dies", jobs="2")
-    assert "Dies on Lorenz, seed 0: crash: the process ended with exit code 7" in output
+    assert "Lorenz: Dies: crash: the process ended with exit code 7" in output
     folder = tmp_path / "results" / "local" / "tiny"
     dead, alive = read_csv(folder / "Dies.csv"), read_csv(folder / "persistence.csv")
     assert {(row.status, row.value) for row in dead} == {("crash", None)}
