@@ -140,6 +140,8 @@ def evaluate(windows: Windows, model: zoo.Forecaster, seed: int) -> Evaluation:
             try:
                 forecast = model.predict(contexts.copy(), truth.shape[1])
                 evaluation.predict_seconds += time.perf_counter() - start  # type: ignore[operator]
+                # In the system's own units: sMAPE and the like depend on the origin.
+                truth, forecast = windows.in_units(truth), windows.in_units(forecast)
                 evaluation.measurements += _measured(truth, forecast, windows.facts, data)
             except Exception as error:
                 evaluation.measurements += no_values(failure(error), data)

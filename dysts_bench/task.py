@@ -119,9 +119,13 @@ class Windows:
     free_contexts: Float[np.ndarray, "runs free_context dim"]
     free_truth: Float[np.ndarray, "runs free_steps dim"]
     facts: "Facts"
-    mean: Float[np.ndarray, " dim"]  # raw = standardised * std + mean
+    mean: Float[np.ndarray, " dim"]
     std: Float[np.ndarray, " dim"]
     data_hash: str
+
+    def in_units(self, standardised: np.ndarray) -> np.ndarray:
+        """Values in the system's own units, in which `facts` are and scores are made."""
+        return standardised * self.std + self.mean
 
 
 def suite_names() -> list[str]:
@@ -262,7 +266,7 @@ def load(task: Task) -> Windows:
         truth=true_test[:, protocol.context :],
         free_contexts=seen_free[:, : protocol.free_context],
         free_truth=true_free[:, protocol.free_context :],
-        facts=Facts(dt=time.dt, lyapunov_time=time.unit, scale=np.ones_like(std), train=train),
+        facts=Facts(dt=time.dt, lyapunov_time=time.unit, scale=std, train=raw_train),
         mean=mean,
         std=std,
         data_hash=_checksum(
