@@ -211,13 +211,15 @@ DYNAMICS = (
     (0.1, 1.0, 0.3, 1.0),
     (0.4, 1.0, 0.1, 1.0),
     (0.1, 0.4, 0.3, 1.0),
-    (0.1, 0.4, 1.0, 1.0),
-    (0.4, 1.0, 1.0, 0.3),
+    (0.1, 1.0, 1.0, 1.0),
+    (0.1, 1.0, 1.0, 3.0),
+    (0.4, 1.0, 1.0, 1.0),
     (0.4, 0.4, 0.1, 0.3),
     (0.4, 0.4, 0.3, 0.3),
     (0.9, 1.0, 0.3, 0.5),
     (0.4, 0.4, 2.5, 1.0),
-    (0.4, 1.0, 2.5, 1.0),
+    (0.1, 0.4, 2.5, 3.0),
+    (0.4, 1.0, 2.5, 3.0),
 )
 
 
@@ -274,11 +276,13 @@ class ESN(Forecaster):
         rng = np.random.default_rng(seed)
         dynamics = self.dynamics
         if len(dynamics) > 1:
-            scouted = self._trials(fit_on, dynamics, min(self.units, self.scouts), rng)
+            scouts = min(self.units, self.scouts)
+            scouted = self._trials(fit_on, dynamics, scouts, SCOUTING_ROWS, rng)
             ranked = ranked_on_free_runs(scouted, Network.run, runs)
             # The best two: which of them is best changes with the size and the draw.
             dynamics = tuple(dict.fromkeys(chosen["dynamics"] for chosen, _ in ranked))[:2]
-        trials = self._trials(fit_on, dynamics, self.units, rng)
+        every_row = fit_on.shape[0] * fit_on.shape[1]
+        trials = self._trials(fit_on, dynamics, self.units, every_row, rng)
         self.chosen_, self.network_ = best_on_free_runs(trials, Network.run, runs)
 
     def _trials(
@@ -286,6 +290,7 @@ class ESN(Forecaster):
         train: Trajectories,
         dynamics: Sequence[tuple[float, float, float, float]],
         units: int,
+        most_rows: int,
         rng: np.random.Generator,
     ) -> Iterator[tuple[dict[str, Any], "Network"]]:
         dim, washout = train.shape[2], min(self.washout, train.shape[1] // 3)
@@ -297,7 +302,7 @@ class ESN(Forecaster):
             used = np.delete(used, np.s_[units : units + dim])
         for radius, leak, input_scale, bias_scale in dynamics:
             network = at_rest.scaled(radius, leak, input_scale, bias_scale)
-            features, now, following = network.rows(train, washout)
+            features, now, following = network.rows(train, washout, most_rows)
             regression = Regression.of(features, following - now if self.increment else following)
             for ridge, weights in regression.among(used).solutions(self.ridges):
                 chosen = {"dynamics": (radius, leak, input_scale, bias_scale), "ridge": ridge}
@@ -377,13 +382,13 @@ class Network:
         return replace(self, readout=readout)
 
     def rows(
-        self, train: Trajectories, washout: int
+        self, train: Trajectories, washout: int, most: int
     ) -> tuple[
         Float[np.ndarray, "rows features"],
         Float[np.ndarray, "rows dim"],
         Float[np.ndarray, "rows dim"],
     ]:
-        """φ, state and next state at the times of `train` after the washout.
+        """φ, state and next state at times of `train` after the washout, about `most` of them.
 
         A long trajectory is cut into segments that are driven side by side, each started at rest
         `washout` steps early: the reservoir forgets its start, and lanes are faster than one line.
@@ -411,7 +416,8 @@ class Network:
         now = segments[:, washout:-1].transpose(2, 1, 0).reshape(dim, -1)
         following = segments[:, washout + 1 :].transpose(2, 1, 0).reshape(dim, -1)
         features = np.concatenate([states.reshape(len(states), -1), now, np.ones_like(now[:1])])
-        return features.T, now.T, following.T
+        thin = -(-features.shape[1] // most)
+        return features.T[::thin], now.T[::thin], following.T[::thin]
 
     def run(self, context: Windows, horizon: int) -> Forecast:
         from models._reservoir_loops import run_reservoir
