@@ -177,7 +177,7 @@ class _Function:
         for node in statements:
             try:
                 self.statement(node)
-            except (KeyError, TypeError, AttributeError, AssertionError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
                 if isinstance(error, KernelError):
                     raise
                 raise KernelError(
@@ -187,15 +187,20 @@ class _Function:
 
     def statement(self, node: ast.stmt) -> None:
         match node:
-            case ast.Assign(targets=targets, value=value):
+            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=parts)):
+                values = [self.value(part) for part in parts]
+                for target, value in zip(targets, values, strict=True):
+                    self.put(target, value)
+            case ast.Assign(targets=targets, value=right):
+                value = self.value(right)
                 for target in targets:
-                    self.store(target, value)
+                    self.put(target, value)
             case ast.AugAssign(target=target, op=op, value=value):
                 self.put(target, self.arithmetic(op, self.value(target), self.value(value)))
             case ast.If(test=test, body=body, orelse=orelse):
                 self.either(self.value(test), lambda: self.block(body), lambda: self.block(orelse))
             case ast.While(test=test, body=body, orelse=[]):
-                self.loop(lambda: self.value(test), body, lambda: None)
+                self.loop(lambda: self.value(test), lambda: self.block(body), lambda: None)
             case ast.For(
                 target=ast.Name(id=name),
                 iter=ast.Call(func=ast.Name(id="range"), args=bounds),
@@ -217,15 +222,6 @@ class _Function:
                 self.value(value)
             case _:
                 raise TypeError("no such statement")
-
-    def store(self, target: ast.expr, value: ast.expr) -> None:
-        match target, value:
-            case ast.Tuple(elts=targets), ast.Tuple(elts=parts):
-                values = [self.value(part) for part in parts]
-                for one, single in zip(targets, values, strict=True):
-                    self.put(one, single)
-            case _:
-                self.put(target, self.value(value))
 
     def put(self, target: ast.expr, value: Any) -> None:
         match target:
@@ -258,7 +254,7 @@ class _Function:
         return None if value is None else self.variable(f"either.{number}")
 
     def loop(
-        self, test: Callable[[], Any], body: Sequence[ast.stmt], step: Callable[[], None]
+        self, test: Callable[[], Any], body: Callable[[], None], step: Callable[[], None]
     ) -> None:
         number = next(self.numbers)
         self.line(f"br label %test.{number}")
@@ -266,7 +262,7 @@ class _Function:
         self.line(f"br {self.typed(test(), 'bool')}, label %body.{number}, label %after.{number}")
         self.label(f"body.{number}")
         self.loops.append((f"step.{number}", f"after.{number}"))
-        self.block(body)
+        body()
         self.loops.pop()
         self.line(f"br label %step.{number}")
         self.label(f"step.{number}")
@@ -276,11 +272,17 @@ class _Function:
 
     def counted(self, name: str, bounds: Sequence[Any], body: Sequence[ast.stmt]) -> None:
         start, end = bounds if len(bounds) == 2 else (0, *bounds)
-        self.assign(name, start)
+        counter = f"{name}.{next(self.numbers)}"
+        self.assign(counter, start)
+
+        def once() -> None:
+            self.assign(name, self.variable(counter))
+            self.block(body)
+
         self.loop(
-            lambda: self.compare(ast.Lt(), self.variable(name), end),
-            body,
-            lambda: self.assign(name, self.arithmetic(ast.Add(), self.variable(name), 1)),
+            lambda: self.compare(ast.Lt(), self.variable(counter), end),
+            once,
+            lambda: self.assign(counter, self.arithmetic(ast.Add(), self.variable(counter), 1)),
         )
 
     def written_out(self, target: ast.expr, items: Any, body: Sequence[ast.stmt]) -> None:
@@ -423,12 +425,13 @@ class _Function:
 
     def bare(self, value: Any, kind: str) -> str:
         """`value` as an operand of type `kind`, without the type."""
+        found = _kind(value)
+        assert found == kind or (found, kind) == ("int", "float"), f"{found}, not {kind}"
         if not isinstance(value, _Value):
             return float_literal(value) if kind == "float" else str(int(value))
-        if value.kind == "int" and kind == "float":
-            return self.emit(f"sitofp i64 {value.name} to double", kind).name
-        assert value.kind == kind, f"{value.kind} where {kind} is needed"
-        return value.name
+        if found == kind:
+            return value.name
+        return self.emit(f"sitofp i64 {value.name} to double", kind).name
 
     def emit(self, instruction: str, kind: str) -> _Value:
         value = _Value(f"%v{next(self.numbers)}", kind)
@@ -464,4 +467,7 @@ def _kind(value: Any) -> str:
 
 def _common(a: Any, b: Any) -> str:
     kinds = {_kind(a), _kind(b)}
-    return "float" if kinds == {"int", "float"} else kinds.pop()
+    if kinds == {"int", "float"}:
+        return "float"
+    (kind,) = kinds
+    return kind
