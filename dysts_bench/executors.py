@@ -89,10 +89,13 @@ class Serial:
     def map(
         self, function: Callable[[Job], Any], jobs: Iterable[Job]
     ) -> Iterator[tuple[Job, Done | Failed]]:
+        import threadpoolctl
+
         for job in jobs:
             self._running[:] = [job]
             try:
-                outcome = _outcome(function(job))
+                with threadpoolctl.threadpool_limits(1):  # as in a worker: sums in the same order
+                    outcome = _outcome(function(job))
             except Exception as error:
                 outcome = failure(error)
             self._running.clear()

@@ -22,6 +22,7 @@ from dysts_bench.metrics import METRICS
 from dysts_bench.records import RecordError, Result, canonical_json, short_hash
 from dysts_bench.store import Store
 from dysts_bench.task import Clock, DataError, Task, clock
+from systems.integrate_numba import METHOD
 
 Overwrite = Literal["never", "only-failed", "always"]
 log = logging.getLogger(__name__)
@@ -153,6 +154,7 @@ def key(cell: Cell) -> str:
         "clock": None if time is None else astuple(time),
         "model": [cell.model.label, model.hyperparameters, model.code],
         "seed": cell.seed,
+        "integrator": METHOD,
         "metrics": _metrics_code(),
         "version": records.version(),
     }
