@@ -62,6 +62,8 @@ def integrate(
     times = np.ascontiguousarray(times, dtype=float)
     initial = np.ascontiguousarray(initial, dtype=float)
     _check(compiled, times, initial, start, name)
+    if not (0 < rtol < math.inf and 0 < atol < math.inf):
+        raise ValueError(f"{name}: rtol and atol are positive; {rtol:g} and {atol:g} arrived.")
     out = np.empty((len(initial), len(times), compiled.dimension))
     for states, solution in zip(initial, out, strict=True):
         run = _Run(compiled, states, start, rtol, atol, floor)
@@ -221,26 +223,29 @@ def _callable(compiled: llvm.Compiled) -> Field:
 
     def field(states: Any, time: float = 0.0, delayed: Any = None) -> np.ndarray:
         states = np.ascontiguousarray(states, dtype=float)
+        points = math.prod(states.shape[:-1])
         past = np.zeros((*states.shape[:-1], 0)) if delayed is None else np.asarray(delayed, float)
+        if states.shape[-1:] != (compiled.dimension,):
+            raise ValueError(
+                f"states are (…, {compiled.dimension}); an array of shape {states.shape} arrived."
+            )
         if past.shape != (*states.shape[:-1], len(compiled.delays)):
             raise ValueError(
                 f"delayed states are {(*states.shape[:-1], len(compiled.delays))}; "
                 f"an array of shape {past.shape} arrived."
             )
-        flat = states.reshape(-1, compiled.dimension)
-        out = np.empty_like(flat)
-        flat_past = np.ascontiguousarray(past.reshape(len(flat), -1))
+        out = np.empty_like(states)
         kernels.compiled().evaluate_many(
             compiled.address,
             float(time),
-            len(flat),
+            points,
             compiled.dimension,
             len(compiled.delays),
-            flat,
-            flat_past,
+            states,
+            np.ascontiguousarray(past),
             parameters,
             out,
         )
-        return out.reshape(states.shape)
+        return out
 
     return field
