@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -46,6 +46,7 @@ def make_console() -> Console:
 # ---- progress --------------------------------------------------------------------------------
 
 
+@runtime_checkable
 class Bar(Protocol):
     """Counts finished steps."""
 

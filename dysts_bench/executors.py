@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 Job = TypeVar("Job")
 
@@ -51,6 +51,7 @@ class Failed:
     message: str
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs `function(job)` for every job and yields (job, outcome) as they finish.
 

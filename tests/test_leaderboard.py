@@ -104,7 +104,7 @@ def test_lower_is_better_mirrors_everything():
 def test_a_systems_value_is_the_median_over_windows_then_over_seeds():
     results = [
         row("A", "S1", value, seed=seed, window=window)
-        for seed, windows in enumerate([[1, 9, 2], [5, 5, 100], [0, 3, 30]])
+        for seed, windows in enumerate([[1.0, 9.0, 2.0], [5.0, 5.0, 100.0], [0.0, 3.0, 30.0]])
         for window, value in enumerate(windows)
     ]
     assert entries(results)["A"]["median"] == 3.0  # of 2, 5, 3; the mean of all would be 17
