@@ -9,9 +9,9 @@ The language: functions whose arguments are annotated `int` (64 bits), `float` (
 results are int, float or None. A local variable keeps the type of its first assignment. There are
 if, while, for over a range, arithmetic, comparisons, and/or/not, conditional expressions, x[i],
 x[i:] (the same memory, from i on), abs, min, max, math.sqrt, math.log, math.isfinite, and calls of
-other such functions; `//` and `%` are for numbers ≥ 0. Names of the module are constants. What
-depends on constants alone is computed here: a loop over a constant tuple is written out, and so is
-a function that is called with one.
+other such functions. `//` and `%` are for numbers ≥ 0; a division by 0 gives inf or nan. Names of
+the module are constants. What depends on constants alone is computed here: a loop over a constant
+tuple is written out, and so is a function that is called with one.
 
 Operations keep the order in which they are written: no fast-math, no contraction.
 """
