@@ -42,7 +42,7 @@ def main(kills: int = 10, systems: str = SYSTEMS, jobs: int = 2, seed: int = 0) 
             except subprocess.TimeoutExpired:
                 os.killpg(run.pid, signal.SIGKILL)
                 run.wait()
-            cells = len(list(disturbed.glob("local/*/cells/*.json")))
+            cells = len(list(disturbed.glob("local/*/cells/*/*.jsonl")))
             print(f"kill {number}: after {moment:.1f} s, {cells} cells finished so far")
         begun = time.monotonic()
         if _start(disturbed, systems, jobs).wait() != 0:
