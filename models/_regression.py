@@ -9,7 +9,6 @@ instead of 20.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,7 +25,7 @@ class Regression:
     @classmethod
     def of(
         cls, features: Float[np.ndarray, "rows features"], targets: Float[np.ndarray, "rows dim"]
-    ) -> Self:
+    ) -> "Regression":
         scale = np.sqrt(np.einsum("rf,rf->f", features, features) / len(features))
         scale[scale == 0] = 1.0  # a constant zero: its weight will be zero
         count = features.shape[1]

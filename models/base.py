@@ -10,17 +10,21 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, TypeVar, final
 
 import numpy as np
 from jaxtyping import Float
 
-Trajectories = Float[np.ndarray, "trajectories times dim"]
-Windows = Float[np.ndarray, "windows context dim"]
+# A leading underscore: each argument has a length of its own.
+Trajectories = Float[np.ndarray, "_trajectories _times dim"]
+Windows = Float[np.ndarray, "windows _context dim"]
 Forecast = Float[np.ndarray, "windows horizon dim"]
 
 # In standardised units. Attractors live within |x| < 10; a forecast out here never comes back.
 DIVERGED = 1e3
+
+
+Self = TypeVar("Self", bound="Forecaster")  # typing.Self is not for checkers of shapes at run time
 
 
 class FitError(RuntimeError):
@@ -53,7 +57,7 @@ class Forecaster(ABC):
 
     @final
     def fit(
-        self,
+        self: Self,
         train: Trajectories,
         *,
         dt: float,
@@ -76,6 +80,7 @@ class Forecaster(ABC):
                 )
         if not (np.isfinite(dt) and dt > 0):
             raise ValueError(f"dt is the sampling interval and must be positive, got {dt!r}")
+        self.dim_, self.context_needed_, self.context_used_, self.chosen_ = 0, 1, None, {}
         self._fit(train, dt=float(dt), validation=validation, seed=seed)
         self.dim_ = train.shape[2]
         return self
@@ -120,7 +125,7 @@ class Forecaster(ABC):
 
     @classmethod
     @abstractmethod
-    def small(cls) -> Self:
+    def small(cls: type[Self]) -> Self:
         """An instance that fits a few hundred points within a second, for the contract tests."""
 
 

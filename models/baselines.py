@@ -6,7 +6,7 @@ the plural list candidates, from which validation free runs choose; one candidat
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -35,7 +35,7 @@ class NaiveMean(Forecaster):
         return np.tile(self.mean_, (len(context), horizon, 1))
 
     @classmethod
-    def small(cls) -> Self:
+    def small(cls) -> "NaiveMean":
         return cls()
 
 
@@ -55,7 +55,7 @@ class Persistence(Forecaster):
         return np.repeat(context[:, -1:], horizon, axis=1)
 
     @classmethod
-    def small(cls) -> Self:
+    def small(cls) -> "Persistence":
         return cls()
 
 
@@ -77,7 +77,7 @@ class Drift(Forecaster):
         return context[:, -1:] + slope * np.arange(1, horizon + 1)[:, None]
 
     @classmethod
-    def small(cls) -> Self:
+    def small(cls) -> "Drift":
         return cls()
 
 
@@ -86,17 +86,18 @@ class Seasonal(Forecaster):
     """The last period of the context, repeated.
 
     x(t + h) = x(t + h - m P), with the smallest m that reaches back into the context and linear
-    interpolation between steps. The period P (steps, not an integer) is the first peak of the
-    autocorrelation of the training data, sharpened at its multiples; `period` fixes it. Exact on
-    a limit cycle up to interpolation, hopeless where the phase diffuses.
+    interpolation between steps. The period P (steps, not an integer) is the strongest return of
+    the autocorrelation of the training data, at most `longest`; `period` fixes it. Exact on a limit
+    cycle up to interpolation, hopeless where the phase diffuses.
     """
 
     period: float | None = None
+    longest: int = 500  # a context must hold a period
 
     def _fit(
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
     ) -> None:
-        self.period_ = self.period if self.period is not None else dominant_period(train)
+        self.period_ = self.period or dominant_period(train, self.longest)
         self.chosen_ = {"period": self.period_}
         self.context_needed_ = int(np.ceil(self.period_)) + 1
         self.context_used_ = self.context_needed_
@@ -111,16 +112,16 @@ class Seasonal(Forecaster):
         return (1 - weight) * context[:, last + left] + weight * context[:, last + right]
 
     @classmethod
-    def small(cls) -> Self:
+    def small(cls) -> "Seasonal":
         return cls()
 
 
-def dominant_period(train: Trajectories) -> float:
-    """The lag, in steps, at which the autocorrelation first peaks again after it fell below zero.
+def dominant_period(train: Trajectories, longest: int) -> float:
+    """The lag, in steps, at which the autocorrelation peaks after it first fell below zero.
 
-    Correlations are averaged over trajectories and dimensions. While the peak at a multiple of
-    the lag stays above one half, that multiple refines the lag. Without a second peak, a quarter of
-    the trajectory is returned.
+    Correlations are averaged over trajectories and dimensions. While the peak near a multiple of
+    the lag stays above one half, that multiple refines the lag. Where the correlation never falls
+    below zero, `longest` or a quarter of the trajectory is returned.
     """
     times = train.shape[1]
     centred = train - train.mean(axis=1, keepdims=True)
@@ -128,10 +129,12 @@ def dominant_period(train: Trajectories) -> float:
     correlation = np.fft.irfft(spectrum, axis=1)[:, :times].mean(axis=(0, 2))
     correlation = correlation / np.arange(times, 0, -1)  # unbiased: each lag by its own count
     correlation = correlation[: times // 2] / max(correlation[0], np.finfo(float).tiny)
-    negative = np.flatnonzero(correlation < 0)
+    negative = np.flatnonzero(correlation[: longest + 1] < 0)
     if len(negative) == 0:
-        return times / 4
-    peak = int(negative[0] + np.argmax(correlation[negative[0] :][: 3 * negative[0] + 2]))
+        return min(longest, times / 4)
+    first = int(negative[0])
+    # The first zero crossing is a quarter of a period, so the return lies near four times it.
+    peak = first + int(np.argmax(correlation[first : min(7 * first, longest) + 1]))
     period, multiple = float(peak), 1
     while True:
         multiple += 1
@@ -187,7 +190,7 @@ class Analog(Forecaster):
         return _follow_analogs(self.library_, context, horizon)
 
     @classmethod
-    def small(cls) -> Self:
+    def small(cls) -> "Analog":
         return cls(delays=((1, 1), (2, 1)))
 
 
@@ -202,7 +205,7 @@ class AnalogLibrary:
     neighbours: int
 
     @classmethod
-    def build(cls, train: Trajectories, taps: int, stride: int, block: int) -> Self:
+    def build(cls, train: Trajectories, taps: int, stride: int, block: int) -> "AnalogLibrary":
         from scipy.spatial import cKDTree
 
         memory = (taps - 1) * stride + 1
@@ -272,7 +275,7 @@ class Linear(Forecaster):
         return _run_linear(self.weights_, context, horizon)
 
     @classmethod
-    def small(cls) -> Self:
+    def small(cls) -> "Linear":
         return cls(lags=(4,))
 
 

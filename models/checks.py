@@ -2,7 +2,7 @@
 
 `check_forecaster(MyModel)` fits the model's `small()` to a few hundred points of a quasi-periodic
 orbit and raises a ContractError that names the rule and what happened. It says nothing about
-skill: a forecaster that returns the mean passes.
+skill: a forecaster that returns the training mean passes, one that returns zeros does not.
 """
 
 import copy
@@ -26,17 +26,20 @@ def check_forecaster(model: type[Forecaster] | Forecaster) -> None:
     Equality is up to `model.tolerance`: rounding that depends on the batch grows along a chaotic
     forecast, so what is compared is 20 steps. Takes some ten fits.
     """
-    unfitted = model.small() if isinstance(model, type) else copy.deepcopy(model)
+    cls = model if isinstance(model, type) else type(model)
     _require(
-        isinstance(unfitted, Forecaster) and dataclasses.is_dataclass(unfitted),
+        issubclass(cls, Forecaster) and dataclasses.is_dataclass(cls),
         "a forecaster is a dataclass derived from models.Forecaster",
-        f"this is a {type(unfitted).__name__}",
+        f"{cls.__name__} is not",
     )
+    unfitted = model.small() if isinstance(model, type) else copy.deepcopy(model)
     hyperparameters(unfitted)  # raises what is not ready for JSON
     for dim in (1, 3, 5):
         _check_shapes_and_values(unfitted, dim)
     _check_inputs_stay(unfitted)
     fitted = _fit(unfitted, dim=3, seed=0)
+    _check_predict_is_repeatable(fitted)
+    _check_data_matter(unfitted, fitted)
     _check_seed(unfitted, fitted)
     _check_refit(unfitted, fitted)
     _check_windows_are_independent(fitted)
@@ -46,7 +49,7 @@ def check_forecaster(model: type[Forecaster] | Forecaster) -> None:
 
 def _check_shapes_and_values(unfitted: Forecaster, dim: int) -> None:
     fitted = _fit(unfitted, dim=dim, seed=0)
-    context = torus(dim, trajectories=3, times=200, seed=3)
+    context = _context(dim)
     for horizon in (1, HORIZON):
         forecast = fitted.predict(context, horizon)
         _require(
@@ -64,9 +67,11 @@ def _check_shapes_and_values(unfitted: Forecaster, dim: int) -> None:
 
 def _check_inputs_stay(unfitted: Forecaster) -> None:
     train, validation = _problem(3)
-    context = torus(3, trajectories=3, times=200, seed=3)
+    context = _context(3)
     before = [array.copy() for array in (train, validation, context)]
-    fitted = copy.deepcopy(unfitted).fit(train, dt=0.1, validation=validation, seed=0)
+    luck = repr(np.random.get_state(legacy=False))
+    # not seed 0, which may be what the global state was set to before
+    fitted = copy.deepcopy(unfitted).fit(train, dt=0.1, validation=validation, seed=4)
     fitted.predict(context, HORIZON)
     for name, old, new in zip(
         ("train", "validation", "context"), before, (train, validation, context), strict=True
@@ -76,12 +81,37 @@ def _check_inputs_stay(unfitted: Forecaster) -> None:
             "fit and predict leave their inputs as they are",
             f"{name} was changed in place",
         )
+    _require(
+        luck == repr(np.random.get_state(legacy=False)),
+        "fit and predict leave numpy's global random state as it is",
+        "it moved: make a numpy.random.default_rng(seed)",
+    )
     untouched = hyperparameters(fitted)
     untouched.pop("chosen", None)
     _require(
         untouched == hyperparameters(unfitted),
         "fit leaves the hyperparameters as they are (what it finds goes to chosen_)",
         f"{hyperparameters(unfitted)} became {untouched}",
+    )
+
+
+def _check_predict_is_repeatable(fitted: Forecaster) -> None:
+    gap = _difference(fitted, fitted)
+    _require(
+        gap <= fitted.tolerance,
+        "predict changes nothing in the model",
+        f"the second of two equal calls differs by {gap:.2g}",
+    )
+
+
+def _check_data_matter(unfitted: Forecaster, fitted: Forecaster) -> None:
+    train, validation = _problem(3)
+    moved = copy.deepcopy(unfitted).fit(train + 1, dt=0.1, validation=validation + 1, seed=0)
+    gap = _gap(fitted.predict(_context(3), HORIZON), moved.predict(_context(3) + 1, HORIZON))
+    _require(
+        gap > 1e-6,
+        "a forecast depends on the training data or the context",
+        "moving all of them by one standard deviation left the forecast where it was",
     )
 
 
@@ -92,15 +122,14 @@ def _check_seed(unfitted: Forecaster, fitted: Forecaster) -> None:
         "the same data and seed give the same forecast",
         f"two fits with seed 0 differ by {same:.2g}",
     )
+    other = _difference(fitted, _fit(unfitted, dim=3, seed=1))
     if fitted.stochastic:
-        other = _difference(fitted, _fit(unfitted, dim=3, seed=1))
         _require(
             other > 0,
             "a model that declares itself stochastic depends on the seed",
             "seeds 0 and 1 gave the same forecast: use the seed, or set stochastic = False",
         )
     else:
-        other = _difference(fitted, _fit(unfitted, dim=3, seed=1))
         _require(
             other <= fitted.tolerance,
             "a model that depends on the seed declares stochastic = True",
@@ -114,18 +143,11 @@ def _check_refit(unfitted: Forecaster, fitted: Forecaster) -> None:
     again.predict(torus(2, trajectories=2, times=200, seed=8), 3)
     train, validation = _problem(3)
     again.fit(train, dt=0.1, validation=validation, seed=0)
-    first = again.predict(_context(3), HORIZON)
-    gap = _gap(first, fitted.predict(_context(3), HORIZON))
+    gap = _difference(again, fitted)
     _require(
         gap <= fitted.tolerance,
         "fit forgets what was fitted before",
         f"a model fitted to other data first differs by {gap:.2g} from a new one",
-    )
-    gap = _gap(first, again.predict(_context(3), HORIZON))
-    _require(
-        gap <= fitted.tolerance,
-        "predict changes nothing in the model",
-        f"the second of two equal calls differs by {gap:.2g}",
     )
 
 
@@ -161,12 +183,12 @@ def _check_context_bounds(fitted: Forecaster) -> None:
         f"a small() model gets by with {context.shape[1]} steps of context",
         f"context_needed_ is {needed}",
     )
-    shortest = fitted.predict(context[:, context.shape[1] - needed :], 1)
-    _require(
-        shortest.shape == (3, 1, 3) and bool(np.isfinite(shortest).all()),
-        "context_needed_ steps of context are enough for a forecast",
-        f"{needed} steps gave {shortest.tolist()}",
-    )
+    rule = "context_needed_ steps of context are enough for a forecast"
+    try:
+        shortest = fitted.predict(context[:, context.shape[1] - needed :], 1)
+    except Exception as error:
+        raise ContractError(f"{rule}: with {needed} steps, {error}") from error
+    _require(bool(np.isfinite(shortest).all()), rule, f"{needed} steps gave {shortest.tolist()}")
 
 
 def _check_horizons_agree(fitted: Forecaster) -> None:

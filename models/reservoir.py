@@ -10,18 +10,18 @@ of unit mean square: |error|² + ridge |weights|². Shapes and units are those o
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement
+from dataclasses import dataclass
 from math import comb
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float, Int
 
+from models._monomials import Library, PolynomialMap
+from models._network import Network
 from models._regression import Regression
 from models._tuning import FreeRuns, best_on_free_runs, free_runs, ranked_on_free_runs, split
-from models.base import DIVERGED, Forecast, Forecaster, Trajectories, Windows
+from models.base import Forecast, Forecaster, Trajectories, Windows
 
 # (taps, stride) that NVAR tries: the state alone, two states, and memories of up to 23 steps.
 DELAYS = ((1, 1), (2, 1), (3, 2), (4, 1), (4, 4), (6, 2), (6, 4), (12, 2))
@@ -104,102 +104,8 @@ class NVAR(Forecaster):
         return self.map_.run(context, horizon)
 
     @classmethod
-    def small(cls) -> Self:
+    def small(cls) -> "NVAR":
         return cls(delays=((1, 1), (2, 1)), limit=100)
-
-
-@dataclass(frozen=True)
-class Library:
-    """All monomials of the delayed states up to a degree, each as its parent times one variable.
-
-    Variable tap · dim + d is coordinate d, tap · stride steps ago. Monomial 0 is the constant, the
-    next taps · dim are the variables; degrees ascend.
-    """
-
-    dim: int
-    taps: int
-    stride: int
-    parents: Int[np.ndarray, "monomials"]
-    variables: Int[np.ndarray, "monomials"]
-    degrees: Int[np.ndarray, "monomials"]
-
-    @classmethod
-    def build(cls, dim: int, taps: int, stride: int, degree: int) -> Self:
-        monomials = [
-            powers
-            for order in range(degree + 1)
-            for powers in combinations_with_replacement(range(taps * dim), order)
-        ]
-        index = {powers: i for i, powers in enumerate(monomials)}
-        return cls(
-            dim,
-            taps,
-            stride,
-            parents=np.array([index[powers[:-1]] for powers in monomials]),
-            variables=np.array([powers[-1] if powers else 0 for powers in monomials]),
-            degrees=np.array([len(powers) for powers in monomials]),
-        )
-
-    @property
-    def memory(self) -> int:
-        return (self.taps - 1) * self.stride + 1
-
-    def of_orders(self, orders: set[int]) -> Int[np.ndarray, "features"]:
-        return np.flatnonzero(np.isin(self.degrees, list(orders)))
-
-    def rows(
-        self, train: Trajectories, most: int
-    ) -> tuple[
-        Float[np.ndarray, "rows monomials"],
-        Float[np.ndarray, "rows dim"],
-        Float[np.ndarray, "rows dim"],
-    ]:
-        """Monomials, state and next state at evenly spaced times, about `most` of them."""
-        cuts = np.lib.stride_tricks.sliding_window_view(train, self.memory + 1, axis=1)
-        cuts = cuts.reshape(-1, self.dim, self.memory + 1)
-        cuts = cuts[:: -(-len(cuts) // most)]
-        past = cuts[:, :, -2 :: -self.stride]  # (rows, dim, taps), the newest first
-        inputs = past.transpose(2, 1, 0).reshape(-1, len(cuts))
-        monomials = np.ones((len(self.parents), len(cuts)))
-        for f in range(1, len(monomials)):
-            np.multiply(monomials[self.parents[f]], inputs[self.variables[f]], out=monomials[f])
-        return monomials.T, cuts[:, :, -2], cuts[:, :, -1]
-
-
-@dataclass(frozen=True)
-class PolynomialMap:
-    """x(t+1) = x(t) + weights^T p(delayed states): what NVAR has learned."""
-
-    library: Library
-    weights: Float[np.ndarray, "monomials dim"]  # of the library's first monomials
-
-    @classmethod
-    def of(
-        cls,
-        library: Library,
-        used: Int[np.ndarray, "features"],
-        weights: Float[np.ndarray, "features dim"],
-        increment: bool,
-    ) -> Self:
-        full = np.zeros((used[-1] + 1, library.dim))
-        full[used] = weights
-        if not increment:
-            full[1 : library.dim + 1] -= np.eye(library.dim)
-        return cls(library, full)
-
-    def run(self, context: Windows, horizon: int) -> Forecast:
-        from models._reservoir_loops import run_polynomial
-
-        return run_polynomial(
-            self.weights,
-            self.library.parents,
-            self.library.variables,
-            np.ascontiguousarray(context[:, -self.library.memory :]),
-            self.library.taps,
-            self.library.stride,
-            horizon,
-            DIVERGED,
-        )
 
 
 # (spectral radius, leak, input scale, bias scale) that the ESN tries: hardly any memory and small
@@ -259,6 +165,7 @@ class ESN(Forecaster):
                     (0.99, leak, 1.0, 0.0) for leak in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
                 ),
                 "ridges": (1e-4,),
+                "scouts": 500,
                 "degree": 50,
                 "input_connectivity": 0.2,
                 "squares": False,
@@ -312,125 +219,5 @@ class ESN(Forecaster):
         return self.network_.run(context, horizon)
 
     @classmethod
-    def small(cls) -> Self:
+    def small(cls) -> "ESN":
         return cls(units=60, washout=30)
-
-
-@dataclass(frozen=True)
-class Network:
-    """A reservoir and its readout. Unit i hears units sources[i] with weights links[i]."""
-
-    sources: Int[np.ndarray, "units degree"]
-    links: Float[np.ndarray, "units degree"]
-    input_weights: Float[np.ndarray, "units dim"]
-    bias: Float[np.ndarray, "units"]
-    leak: float
-    squared: np.ndarray  # (units,) bool
-    readout: Float[np.ndarray, "features dim"]
-
-    @classmethod
-    def random(
-        cls,
-        units: int,
-        dim: int,
-        degree: int,
-        input_connectivity: float,
-        squares: bool,
-        rng: np.random.Generator,
-    ) -> Self:
-        """Spectral radius 1, weights and biases uniform in ±1, no readout."""
-        degree = min(degree, units)
-        sources = np.stack([rng.choice(units, degree, replace=False) for _ in range(units)])
-        links = rng.uniform(-1, 1, (units, degree))
-        dense = np.zeros((units, units))
-        np.put_along_axis(dense, sources, links, axis=1)
-        input_weights = rng.uniform(-1, 1, (units, dim))
-        input_weights *= rng.uniform(size=(units, dim)) < input_connectivity
-        return cls(
-            sources,
-            links / np.abs(np.linalg.eigvals(dense)).max(),
-            input_weights,
-            bias=rng.uniform(-1, 1, units),
-            leak=1.0,
-            squared=(np.arange(units) % 2 == 0) & squares,
-            readout=np.zeros((units + dim + 1, dim)),
-        )
-
-    def scaled(
-        self, radius: float, leak: float, input_scale: float, bias_scale: float
-    ) -> "Network":
-        return replace(
-            self,
-            links=radius * self.links,
-            input_weights=input_scale * self.input_weights,
-            bias=bias_scale * self.bias,
-            leak=leak,
-        )
-
-    def reading(
-        self,
-        used: Int[np.ndarray, "used"],
-        weights: Float[np.ndarray, "used dim"],
-        increment: bool,
-    ) -> "Network":
-        """The same reservoir with a fitted readout, expressed as a change of x."""
-        units, dim = self.input_weights.shape
-        readout = np.zeros_like(self.readout)
-        readout[used] = weights
-        if not increment:
-            readout[units : units + dim] -= np.eye(dim)
-        return replace(self, readout=readout)
-
-    def rows(
-        self, train: Trajectories, washout: int, most: int
-    ) -> tuple[
-        Float[np.ndarray, "rows features"],
-        Float[np.ndarray, "rows dim"],
-        Float[np.ndarray, "rows dim"],
-    ]:
-        """φ, state and next state at times of `train` after the washout, about `most` of them.
-
-        A long trajectory is cut into segments that are driven side by side, each started at rest
-        `washout` steps early: the reservoir forgets its start, and lanes are faster than one line.
-        """
-        from models._reservoir_loops import drive
-
-        count, times, dim = train.shape
-        usable = times - 1 - washout
-        per_trajectory = max(1, min(16 // count, usable // (4 * washout + 1)))
-        length = usable // per_trajectory
-        first = times - 1 - per_trajectory * length  # at least washout
-        cuts = np.lib.stride_tricks.sliding_window_view(train, washout + length + 1, axis=1)
-        cuts = np.moveaxis(cuts[:, first - washout :: length], -1, 2)
-        segments = cuts.reshape(-1, washout + length + 1, dim)
-        states = drive(
-            self.sources,
-            self.links,
-            self.input_weights,
-            self.bias,
-            self.leak,
-            np.ascontiguousarray(segments[:, :-1]),
-            washout,
-        )
-        states[self.squared] **= 2
-        now = segments[:, washout:-1].transpose(2, 1, 0).reshape(dim, -1)
-        following = segments[:, washout + 1 :].transpose(2, 1, 0).reshape(dim, -1)
-        features = np.concatenate([states.reshape(len(states), -1), now, np.ones_like(now[:1])])
-        thin = -(-features.shape[1] // most)
-        return features.T[::thin], now.T[::thin], following.T[::thin]
-
-    def run(self, context: Windows, horizon: int) -> Forecast:
-        from models._reservoir_loops import run_reservoir
-
-        return run_reservoir(
-            self.sources,
-            self.links,
-            self.input_weights,
-            self.bias,
-            self.leak,
-            self.readout,
-            self.squared,
-            np.ascontiguousarray(context),
-            horizon,
-            DIVERGED,
-        )

@@ -1,6 +1,8 @@
 """Every model of the zoo keeps the contract, in its default form and in every preset."""
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
@@ -17,6 +19,30 @@ VARIANTS = [
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_model_keeps_the_contract(variant: str) -> None:
     check_forecaster(shrunk(models.create(variant)))
+
+
+def test_shapes_are_those_of_the_annotations() -> None:
+    # compiled loops have no annotations, and the hook would wrap what numba must see
+    code = """
+import pkgutil
+
+from jaxtyping import install_import_hook
+
+import models.base
+
+found = [f"models.{info.name}" for info in pkgutil.iter_modules(models.__path__)]
+with install_import_hook([name for name in found if "loops" not in name], "beartype.beartype"):
+    from models import baselines, reservoir
+    from models.checks import check_forecaster
+for module in (baselines, reservoir):
+    for cls in vars(module).values():
+        if isinstance(cls, type) and cls.__module__ == module.__name__ and hasattr(cls, "small"):
+            check_forecaster(cls)
+            print(cls.__name__)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert {"Linear", "Analog", "NVAR", "ESN"} <= set(run.stdout.split())
 
 
 def shrunk(model: models.Forecaster) -> models.Forecaster:

@@ -1,0 +1,198 @@
+"""The interface: what fit and predict refuse, how a divergence ends, how models are found."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import models
+from models.base import DIVERGED, Forecast, Forecaster, Trajectories, Windows, end_at_divergence
+
+TRAIN = np.random.default_rng(0).standard_normal((2, 50, 3))
+
+
+@dataclass(kw_only=True)
+class Doubling(Forecaster):
+    """Doubles the last state at every step; needs two steps of context."""
+
+    factor: float = 2.0
+
+    def _fit(
+        self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
+    ) -> None:
+        if self.factor < 0:
+            raise models.FitError("as told")
+        self.context_needed_ = 2
+        self.chosen_ = {"rows": np.int64(len(train)), "shape": train.shape[:2]}
+
+    def _predict(self, context: Windows, horizon: int) -> Forecast:
+        return context[:, -1:] * self.factor ** np.arange(1, horizon + 1)[:, None]
+
+    @classmethod
+    def small(cls) -> "Doubling":
+        return cls()
+
+
+def test_a_forecast_is_nan_from_its_divergence_on() -> None:
+    model = Doubling().fit(TRAIN, dt=0.1)
+    context = np.ones((2, 5, 3))
+    context[1] = 0.0
+    context[0, -1] = [1.0, 0.5, 0.0]
+    forecast = model.predict(context, 20)
+    np.testing.assert_array_equal(forecast[0, :9, 0], 2.0 ** np.arange(1, 10))  # 2^9 < 1e3 < 2^10
+    assert np.isnan(forecast[0, 9:]).all()  # every coordinate: a state is lost as a whole
+    np.testing.assert_array_equal(forecast[1], 0.0)
+
+
+def test_nothing_comes_back_from_a_divergence() -> None:
+    forecast = np.ones((1, 4, 2))
+    forecast[0, 1, 0] = -DIVERGED
+    np.testing.assert_array_equal(end_at_divergence(forecast)[0, :, 1], [1, np.nan, np.nan, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("train", "rule"),
+    [
+        (TRAIN[0], r"train must be a non-empty array \(trajectories, times, dim\).*\(50, 3\)"),
+        (TRAIN[:, :1], "at least 2 times"),
+        (TRAIN[:0], "non-empty"),
+        (np.where(np.isclose(TRAIN, TRAIN[1, 7, 2]), np.nan, TRAIN), r"train\[1, 7, 2\] is nan"),
+    ],
+)
+def test_fit_refuses_bad_training_data(train: np.ndarray, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        Doubling().fit(train, dt=0.1)
+
+
+def test_fit_refuses_bad_validation_and_dt() -> None:
+    with pytest.raises(ValueError, match="validation has 2 dimensions, train 3"):
+        Doubling().fit(TRAIN, dt=0.1, validation=TRAIN[:, :, :2])
+    with pytest.raises(ValueError, match="dt is the sampling interval"):
+        Doubling().fit(TRAIN, dt=0.0)
+
+
+def test_predict_refuses_what_does_not_fit() -> None:
+    with pytest.raises(RuntimeError, match="not fitted"):
+        Doubling().predict(TRAIN, 3)
+    model = Doubling().fit(TRAIN, dt=0.1)
+    with pytest.raises(ValueError, match="fitted to dim 3"):
+        model.predict(TRAIN[:, :, :2], 3)
+    with pytest.raises(ValueError, match="needs 2 steps of context, got 1"):
+        model.predict(TRAIN[:, :1], 3)
+    with pytest.raises(ValueError, match="horizon"):
+        model.predict(TRAIN, 0)
+
+
+def test_a_failed_fit_leaves_no_earlier_one_behind() -> None:
+    model = Doubling().fit(TRAIN, dt=0.1)
+    model.factor = -1.0
+    with pytest.raises(models.FitError):
+        model.fit(TRAIN, dt=0.1)
+    with pytest.raises(RuntimeError, match="not fitted"):
+        model.predict(TRAIN, 3)
+
+
+def test_hyperparameters_are_fields_and_what_was_chosen_as_json() -> None:
+    model = Doubling(factor=3.0)
+    assert models.hyperparameters(model) == {"factor": 3.0}
+    model.fit(TRAIN, dt=0.1)
+    assert models.hyperparameters(model) == {
+        "factor": 3.0,
+        "chosen": {"rows": 2, "shape": [2, 50]},
+    }
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_recorded_hyperparameters_make_the_same_model(name: str) -> None:
+    recorded = models.hyperparameters(models.create(name))
+    assert models.hyperparameters(models.create(name, **recorded)) == recorded
+
+
+def test_create_knows_presets_and_lets_hyperparameters_win() -> None:
+    assert models.create("esn:gilpin2023").degree == 50
+    assert models.create("esn:gilpin2023", degree=7).degree == 7
+    assert models.create("nvar:tuned") == models.create("nvar")
+    assert "gauthier2021" in models.presets("nvar")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "hint"),
+    [
+        ("nvra", {}, "no model is called 'nvra'. Did you mean nvar"),
+        ("esn:gilpin", {}, "no preset of esn is called 'gilpin'. Did you mean gilpin2023"),
+        ("esn", {"unit": 3}, "no hyperparameter of esn is called 'unit'. Did you mean units"),
+        (
+            "persistence",
+            {"zzz": 3},
+            "no hyperparameter of persistence is called 'zzz'. Known: none",
+        ),
+    ],
+)
+def test_create_names_what_comes_closest(name: str, given: dict[str, int], hint: str) -> None:
+    with pytest.raises(ValueError) as error:
+        models.create(name, **given)
+    assert hint in str(error.value)
+
+
+OWN_MODEL = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models import Forecaster
+
+
+@dataclass(kw_only=True)
+class Constant(Forecaster):
+    value: float = 1.0
+
+    def _fit(self, train, *, dt, validation, seed) -> None:
+        pass
+
+    def _predict(self, context, horizon):
+        return np.full((len(context), horizon, context.shape[2]), self.value)
+
+    @classmethod
+    def small(cls):
+        return cls()
+"""
+
+
+def test_a_model_is_loaded_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(OWN_MODEL)
+    model = models.create(f"{path}:Constant", value=4.0).fit(TRAIN, dt=0.1)
+    np.testing.assert_array_equal(model.predict(TRAIN, 2), 4.0)
+    with pytest.raises(ValueError, match="Did you mean Constant"):
+        models.load_class(f"{path}:Constan")
+    with pytest.raises(ValueError, match="no file"):
+        models.load_class(f"{tmp_path / 'other.py'}:Constant")
+    with pytest.raises(ValueError, match=r"file\.py:Class"):
+        models.load_class("nvar")
+
+
+def test_entry_points_join_the_zoo_but_cannot_replace_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [
+        EntryPoint("theirs", "models.baselines:Drift", models.ENTRY_POINTS),
+        EntryPoint("nvar", "models.baselines:Drift", models.ENTRY_POINTS),
+    ]
+    monkeypatch.setattr(models, "entry_points", lambda group: points)
+    assert models.names() == [*models.ZOO, "theirs"]
+    assert type(models.create("theirs")).__name__ == "Drift"
+    assert type(models.create("nvar")).__name__ == "NVAR"
+
+
+def test_importing_the_zoo_and_its_models_loads_no_heavy_library() -> None:
+    code = (
+        "import sys, models, models.checks, models.baselines, models.reservoir; "
+        "heavy = ('numba', 'scipy', 'pandas', 'sympy', 'torch', 'jax', 'darts'); "
+        "print(*[name for name in heavy if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
