@@ -22,7 +22,7 @@ from dysts_bench.metrics import METRICS
 from dysts_bench.records import RecordError, Result, canonical_json, short_hash
 from dysts_bench.store import Store
 from dysts_bench.task import Clock, DataError, Task, clock
-from systems.integrate_numba import METHOD
+from systems.integrate import METHOD
 
 Overwrite = Literal["never", "only-failed", "always"]
 log = logging.getLogger(__name__)

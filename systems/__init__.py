@@ -16,7 +16,7 @@ from systems.catalog import (
 )
 from systems.expr import EquationError
 from systems.generate import Dataset, Trajectory, make_dataset, simulate
-from systems.integrate_numba import IntegrationError
+from systems.integrate import IntegrationError
 
 __all__ = [
     "CatalogError",

@@ -88,7 +88,7 @@ def _add(total: dict[int, Expr], j: int, term: Expr) -> None:
 def jacobian(system: "System", backend: "Backend" = "numpy") -> "Field":
     """J(states, time=0.0[, delayed]) → (…, dim, dim), J[…, i, j] = ∂f_i/∂x_j."""
     if backend == "compiled":
-        from systems.integrate_numba import compiled_jacobian
+        from systems.integrate import compiled_jacobian
 
         return compiled_jacobian(system)
     xp, table = _library(backend)

@@ -239,7 +239,7 @@ class System:
                     jnp, self.equation_trees, states, time, delayed
                 )
             case "compiled":
-                from systems.integrate_numba import compiled_field
+                from systems.integrate import compiled_field
 
                 return compiled_field(self)
         raise CatalogError(f"backends are numpy, compiled and jax; {backend!r} arrived.")

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from systems.catalog import Edition, System, load
-from systems.integrate_numba import (
+from systems.integrate import (
     ATOL,
     METHOD,
     RTOL,

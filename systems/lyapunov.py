@@ -22,7 +22,7 @@ from jaxtyping import Float
 from systems import llvm
 from systems.catalog import System
 from systems.generate import trajectory
-from systems.integrate_numba import IntegrationError, floor_of, integrate
+from systems.integrate import IntegrationError, floor_of, integrate
 
 Method = Literal["tangent", "two trajectories", "delay tangent"]
 log = logging.getLogger(__name__)

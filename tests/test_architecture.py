@@ -18,7 +18,7 @@ SYSTEMS = (
     {"catalog", "machine_code", "tableaux"},
     {"llvm", "calculus", "kernel_compiler"},
     {"dop853_kernel"},
-    {"integrate_numba", "integrate_diffrax"},
+    {"integrate", "integrate_diffrax"},
     {"generate"},
     {"lyapunov"},
     {"calibrate"},
@@ -81,8 +81,8 @@ def test_the_walk_sees_what_is_there():
     assert "systems.catalog" in imports("systems.generate", lazy=False)
     assert "pandas" not in imports("systems.generate", lazy=False)
     assert "pandas" in imports("systems.generate", lazy=True)
-    assert "systems.llvm" in imports("systems.integrate_numba", lazy=False)
-    assert "systems" not in imports("systems.integrate_numba", lazy=False)
+    assert "systems.llvm" in imports("systems.integrate", lazy=False)
+    assert "systems" not in imports("systems.integrate", lazy=False)
 
 
 def test_the_wheel_holds_these_three_packages():

@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 import systems
 from systems import simulate
 from systems.catalog import System
-from systems.integrate_numba import _Run
+from systems.integrate import _Run
 from systems.llvm import compile_field
 
 

@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 import systems
 from systems import IntegrationError, simulate
 from systems.catalog import System
-from systems.integrate_numba import STEPS, _Run, floor_of, integrate
+from systems.integrate import STEPS, _Run, floor_of, integrate
 from systems.llvm import compile_field
 
 

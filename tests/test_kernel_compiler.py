@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import systems
-from systems import dop853_kernel, integrate_numba, kernel_compiler, machine_code
+from systems import dop853_kernel, integrate, kernel_compiler, machine_code
 from systems.kernel_compiler import Floats, Ints, KernelError, compile_kernels
 from systems.llvm import compile_field
 
@@ -26,14 +26,14 @@ def test_the_driver_interpreted_and_compiled_finds_the_same_bits(name, monkeypat
     times = np.linspace(0, 0.3, 8) * system.period
 
     def run() -> np.ndarray:
-        return integrate_numba.integrate(
+        return integrate.integrate(
             compile_field(system),
             times,
             np.array([system.initial]),
             name=name,
             rtol=1e-9,
             atol=1e-9,
-            floor=integrate_numba.floor_of(system),
+            floor=integrate.floor_of(system),
         )
 
     compiled = run()
