@@ -5,11 +5,16 @@ import zipfile
 
 import numpy as np
 import pytest
+from beartype import BeartypeConf, beartype
+from jaxtyping import TypeCheckError, jaxtyped
 from scipy.spatial import cKDTree
 
 import systems
-from systems import IntegrationError, Trajectory, make_dataset, simulate
+from systems import IntegrationError, System, Trajectory, make_dataset, simulate
 from systems import generate as module
+from systems.integrate import integrate
+from systems.llvm import compile_field
+from systems.lyapunov import _tangent_exponents
 
 
 @pytest.fixture(scope="module")
@@ -419,3 +424,23 @@ def test_simulate_starts_where_it_is_told_and_says_how(lorenz):
     assert (made.states[:, 0] == initial).all() and (made.times == times).all()
     assert made.provenance["rtol"] == 1e-11 and made.system == "Lorenz"
     assert (simulate(lorenz, times).states[0, 0] == lorenz.initial).all()
+
+
+def test_shapes_are_those_of_the_annotations(lorenz):
+    """Checked call by call: an import hook for whole packages would meet deliberately bad input
+    before our own errors do."""
+    checker = beartype(conf=BeartypeConf(is_pep484_tower=True))
+
+    def checked(function):
+        return jaxtyped(function, typechecker=checker)
+
+    times, initial = np.linspace(0, 1, 4), np.ones((2, 3))
+    made = checked(simulate)(lorenz, times, initial=initial)
+    checked(Trajectory.__init__)(made, made.times, made.states, made.coordinates, made.provenance)
+    states = checked(integrate)(compile_field(lorenz), times, initial, name="Lorenz")
+    checked(System.observed)(lorenz, states)
+    checked(_tangent_exponents)(lorenz, initial[0], 5.0)
+    with pytest.raises(TypeCheckError):
+        checked(simulate)(lorenz, times, initial=np.ones(3))
+    with pytest.raises(TypeCheckError):
+        checked(Trajectory.__init__)(made, made.times[1:], made.states, ("x",), {})
