@@ -67,9 +67,9 @@ class Problem:
 @pytest.fixture(scope="module")
 def lorenz_problem() -> Problem:
     dt = 0.025
-    train, validation = lorenz(1, 6000, dt, seed=1), lorenz(1, 2000, dt, seed=2)
-    horizon = int(20 * LYAPUNOV_TIME / dt)
-    return Problem(train, validation, lorenz(20, 512 + horizon, dt, seed=3), dt)
+    everything = lorenz(22, 6000, dt, seed=1)
+    end = 512 + int(20 * LYAPUNOV_TIME / dt)
+    return Problem(everything[:1], everything[1:2, :2000], everything[2:, :end], dt)
 
 
 # ------------------------------------------------------------------------------------------ NVAR

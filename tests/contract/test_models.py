@@ -10,9 +10,13 @@ import models
 from models.checks import check_forecaster
 
 VARIANTS = [
-    f"{name}:{preset}" if preset else name
-    for name in models.names()
-    for preset in ["", *models.presets(name)]
+    *models.names(),
+    *(
+        f"{name}:{preset}"
+        for name in models.names()
+        for preset in models.presets(name)
+        if models.create(f"{name}:{preset}") != models.create(name)  # `tuned` is the default
+    ),
 ]
 
 
@@ -25,19 +29,23 @@ def test_shapes_are_those_of_the_annotations() -> None:
     # compiled loops have no annotations, and the hook would wrap what numba must see
     code = """
 import pkgutil
+import sys
 
 from jaxtyping import install_import_hook
 
-import models.base
+import models
 
-found = [f"models.{info.name}" for info in pkgutil.iter_modules(models.__path__)]
-with install_import_hook([name for name in found if "loops" not in name], "beartype.beartype"):
+names = [f"models.{info.name}" for info in pkgutil.iter_modules(models.__path__)]
+for name in names:
+    sys.modules.pop(name, None)
+with install_import_hook([name for name in names if "loops" not in name], "beartype.beartype"):
     from models import baselines, reservoir
-    from models.checks import check_forecaster
+    from models.checks import torus
+train, validation, context = (torus(2, trajectories=3, times=240, seed=i) for i in range(3))
 for module in (baselines, reservoir):
     for cls in vars(module).values():
-        if isinstance(cls, type) and cls.__module__ == module.__name__ and hasattr(cls, "small"):
-            check_forecaster(cls)
+        if isinstance(cls, type) and cls.__module__ == module.__name__ and "_fit" in vars(cls):
+            cls.small().fit(train, dt=0.1, validation=validation).predict(context, 5)
             print(cls.__name__)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
