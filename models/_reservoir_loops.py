@@ -34,6 +34,7 @@ def run_polynomial(weights, parents, variables, history, taps, stride, horizon, 
     monomials[0] = 1.0
     change = np.empty((dim, lanes))
     forecast = np.empty((lanes, horizon, dim))
+    x = past[memory - 1].copy()
     for t in range(horizon):
         now = t + memory - 1
         for tap in range(taps):
@@ -47,28 +48,31 @@ def run_polynomial(weights, parents, variables, history, taps, stride, horizon, 
                 weight = weights[f, d]
                 for lane in range(lanes):
                     change[d, lane] += weight * monomials[f, lane]
-        count = _advance(past, now % memory, (now + 1) % memory, change, forecast, t, limit)
-        if count == 0:
-            forecast[:, t:] = np.nan
+        if not advance(x, change, forecast, t, limit):
             break
+        past[(now + 1) % memory] = x
     return forecast
 
 
 @compiled
-def _advance(past, now, then, change, forecast, t, limit):
-    """Write the next states; returns how many lanes are still inside the limit."""
-    dim, lanes = change.shape
-    count = 0
+def advance(x, change, forecast, t, limit):
+    """x <- x + change, written to `forecast` at step t, NaN for a lane that leaves the limit.
+
+    Returns whether any lane is still inside; if none is, the rest of the forecast is NaN.
+    """
+    dim, lanes = x.shape
+    alive = False
     for lane in range(lanes):
         inside = True
         for d in range(dim):
-            inside = inside and abs(past[now, d, lane] + change[d, lane]) < limit
-        count += inside
+            inside = inside and abs(x[d, lane] + change[d, lane]) < limit
+        alive = alive or inside
         for d in range(dim):
-            value = past[now, d, lane] + change[d, lane] if inside else np.nan
-            past[then, d, lane] = value
-            forecast[lane, t, d] = value
-    return count
+            x[d, lane] = x[d, lane] + change[d, lane] if inside else np.nan
+            forecast[lane, t, d] = x[d, lane]
+    if not alive:
+        forecast[:, t:] = np.nan
+    return alive
 
 
 @compiled
@@ -117,17 +121,7 @@ def run_reservoir(
         step(sources, links, input_weights, bias, leak, x, state, field)
         if t >= known - 1:
             read(readout, squared, state, x, change)
-            count = 0
-            for lane in range(lanes):
-                inside = True
-                for d in range(dim):
-                    inside = inside and abs(x[d, lane] + change[d, lane]) < limit
-                count += inside
-                for d in range(dim):
-                    x[d, lane] = x[d, lane] + change[d, lane] if inside else np.nan
-                    forecast[lane, t - known + 1, d] = x[d, lane]
-            if count == 0:
-                forecast[:, t - known + 1 :] = np.nan
+            if not advance(x, change, forecast, t - known + 1, limit):
                 break
     return forecast
 
@@ -150,9 +144,9 @@ def step(sources, links, input_weights, bias, leak, x, state, field):
             source, weight = sources[i, j], links[i, j]
             for lane in range(lanes):
                 field[i, lane] += weight * state[source, lane]
-    flat_drive, flat_state = field.ravel(), state.ravel()
+    flat_field, flat_state = field.ravel(), state.ravel()
     for i in range(units * lanes):
-        flat_state[i] = (1 - leak) * flat_state[i] + leak * tanh(flat_drive[i])
+        flat_state[i] = (1 - leak) * flat_state[i] + leak * tanh(flat_field[i])
 
 
 @compiled

@@ -18,9 +18,9 @@ from models.base import FitError, Forecast, Trajectories, Windows, end_at_diverg
 THRESHOLD = 0.4
 WINDOWS = 12
 STEPS = 500  # 30 steps or more make a Lyapunov time in the standard protocol
-ENDURANCE = 3000
-PROBE = 100
-NEARLY = 0.9
+ENDURANCE = 3000  # steps that the winner should stay finite for
+PROBE = 100  # steps after which a candidate may be seen to be hopeless
+NEARLY = 0.9  # of the best's steps: as good as the best, if it endures
 
 Fitted = TypeVar("Fitted")
 Trial = tuple[dict[str, Any], Fitted]
@@ -37,9 +37,7 @@ class FreeRuns:
     def most_steps(self, probe: Forecast) -> float:
         """The most steps that a candidate whose runs begin with `probe` could score."""
         error = normalised_error(probe, self.truths[:, : probe.shape[1]])
-        exceeded = error > THRESHOLD
-        steps = np.where(exceeded.any(axis=1), exceeded.argmax(axis=1), self.truths.shape[1])
-        return float(steps.mean())
+        return _mean_steps(error, unbroken=self.truths.shape[1])
 
 
 def split(
@@ -73,15 +71,19 @@ def free_runs(validation: Trajectories, *, context: int) -> FreeRuns:
 def score(forecast: Forecast, truth: Forecast) -> tuple[float, float]:
     """(mean number of steps below THRESHOLD, minus the mean log error): larger is better."""
     error = normalised_error(forecast, truth)
-    exceeded = error > THRESHOLD
-    steps = np.where(exceeded.any(axis=1), exceeded.argmax(axis=1), error.shape[1])
-    return float(steps.mean()), -float(np.log(error).mean())
+    return _mean_steps(error, unbroken=error.shape[1]), -float(np.log(error).mean())
 
 
 def normalised_error(forecast: Forecast, truth: Forecast) -> Float[np.ndarray, "windows horizon"]:
     """Root mean square over coordinates, kept within [1e-15, 1e3]; NaN counts as 1e3."""
     error = np.sqrt(((forecast - truth) ** 2).mean(axis=2))
     return np.clip(np.nan_to_num(error, nan=1e3), 1e-15, 1e3)
+
+
+def _mean_steps(error: Float[np.ndarray, "windows horizon"], unbroken: int) -> float:
+    """Steps until each window exceeds THRESHOLD, `unbroken` where it never does; their mean."""
+    exceeded = error > THRESHOLD
+    return float(np.where(exceeded.any(axis=1), exceeded.argmax(axis=1), unbroken).mean())
 
 
 def best_on_free_runs(

@@ -24,7 +24,9 @@ Forecast = Float[np.ndarray, "windows horizon dim"]
 DIVERGED = 1e3
 
 
-Self = TypeVar("Self", bound="Forecaster")  # typing.Self is not for checkers of shapes at run time
+Model = TypeVar(
+    "Model", bound="Forecaster"
+)  # typing.Self is not for checkers of shapes at run time
 
 
 class FitError(RuntimeError):
@@ -57,13 +59,13 @@ class Forecaster(ABC):
 
     @final
     def fit(
-        self: Self,
+        self: Model,
         train: Trajectories,
         *,
         dt: float,
         validation: Trajectories | None = None,
         seed: int = 0,
-    ) -> Self:
+    ) -> Model:
         """Learn from `train`; choose hyperparameters by free runs on `validation`.
 
         Without `validation` a model that chooses holds back the tail of `train` for it.
@@ -125,7 +127,7 @@ class Forecaster(ABC):
 
     @classmethod
     @abstractmethod
-    def small(cls: type[Self]) -> Self:
+    def small(cls: type[Model]) -> Model:
         """An instance that fits a few hundred points within a second, for the contract tests."""
 
 
