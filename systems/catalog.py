@@ -450,7 +450,7 @@ def check_system(system: System) -> None:
     for name in [*system.parameters, *system.lets]:
         if name not in used:
             raise EquationError(f"{system.name}: `{name}` is never used. Remove it.")
-    assert system.delays is not None and system.observe_trees  # parsed and checked by reading them
+    _ = system.delays, system.observe_trees  # reading them parses and checks them
     if len(system.initial) != system.dimension:
         raise CatalogError(
             f"{system.name}: one initial value for each of {system.dimension} states, "
