@@ -35,7 +35,7 @@ from systems.machine_code import cache_folder
 
 Observe = Literal["all", "states"] | Sequence[str]
 
-PERTURBATION = 1e-6  # relative size of the random change of the catalog's initial state
+PERTURBATION = 1e-3  # relative size of the random change of the catalog's initial state
 ATTEMPTS = 20  # initial states tried for one trajectory before the system is said to escape
 log = logging.getLogger("systems")
 
@@ -195,6 +195,7 @@ def trajectory(
         "trajectories": int(trajectories),
         "seed": int(seed),
         "transient": burn_in,
+        "perturbation": PERTURBATION,
         "noise": float(noise),
         "coordinates": list(coordinates),
         "rtol": float(rtol),
@@ -265,12 +266,13 @@ def _coordinates(system: System, observe: Observe) -> tuple[str, ...]:
 
 
 def _default_transient(system: System) -> float:
+    """Periods after which trajectories from neighbouring initial states have nothing in common, or
+    a test window would be a copy of a piece of the training data."""
+    if math.isfinite(system.lyapunov_time):
+        return min(max(50.0, 40.0 * system.lyapunov_time / system.period), 5000.0)
     if "transient" in system.tags:
-        return 2.0  # a longer burn-in would leave the chaotic transient
-    lyapunov_time = system.lyapunov_time
-    if not math.isfinite(lyapunov_time):
-        return 50.0
-    return min(max(50.0, 10.0 * lyapunov_time / system.period), 500.0)
+        return 20.0  # a longer burn-in would leave the chaotic transient
+    return 50.0
 
 
 def _facts(system: System) -> dict[str, Any]:
