@@ -13,7 +13,9 @@ import pytest
 from dysts_oracle import largest_relative_difference
 
 import systems
+from systems import simulate
 from systems.catalog import CATALOG, System, check_system, from_entry, validate
+from systems.generate import _default_transient
 
 DOCUMENT = json.loads(CATALOG.read_text(encoding="utf-8"))
 ENTRIES = DOCUMENT["systems"]
@@ -42,10 +44,12 @@ def loaded(name: str, edition: str) -> System:
 
 @cache
 def sample(name: str, edition: str) -> tuple[np.ndarray, np.ndarray]:
-    """Raw states on the attractor (4, 1000, dim), five points a period, and their times."""
+    """Raw states on the attractor (4, 1000, dim), about five points a period, and their times.
+
+    Not a whole number: in step with a forcing or a limit cycle, means would be of five phases."""
     made = loaded(name, edition).trajectory(
         1000,
-        points_per_period=5,
+        points_per_period=3 + 5**0.5,
         trajectories=4,
         observe="states",
         rtol=1e-9,
@@ -228,6 +232,22 @@ def test_the_observed_coordinates_stay_bounded(name, edition):
     observed = system.observed(states, times)
     halves = np.ptp(observed[:, :500], axis=(0, 1)), np.ptp(observed[:, 500:], axis=(0, 1))
     assert (halves[1] <= 3 * halves[0] + 1e-9).all()
+
+
+@EVERY_SYSTEM
+def test_trajectories_stay_on_the_attractor_of_the_initial_state(name, edition):
+    """The random change of the initial state leads to no other attractor: coordinates vary as much
+    as on the unperturbed orbit."""
+    system = loaded(name, edition)
+    if "chaotic" not in system.tags or {"conservative", "transient"} & set(system.tags):
+        pytest.skip("no strange attractor")
+    states, times = sample(name, edition)
+    started = _default_transient(system) * system.period + times
+    own = system.observed(simulate(system, started, rtol=1e-9, atol=1e-9).states[0], times)
+    observed = system.observed(states, times)
+    moving = own.std(axis=0) > 1e-6 * np.abs(own).max(axis=0)
+    ratio = (observed.std(axis=1).mean(axis=0) / own.std(axis=0))[moving]
+    assert (ratio < 1.6).all() and (ratio > 1 / 1.6).all()
 
 
 def test_every_entry_is_calibrated():
