@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import systems
-from systems import dop853_kernel, integrate_numba, machine_code
+from systems import dop853_kernel, integrate, machine_code
 
 # delays, jumps, an explicit time, libm functions, 2 to 10 states
 NAMES = [
@@ -195,7 +195,7 @@ def test_products_and_sums_are_not_fused(make_system):
 
 
 def test_other_threads_go_on_while_a_trajectory_is_computed(monkeypatch):
-    monkeypatch.setattr(integrate_numba._Run, "steps_per_call", 10**9)
+    monkeypatch.setattr(integrate._Run, "steps_per_call", 10**9)
     dop853_kernel.compiled()
     lorenz = systems.load("Lorenz")
     times = np.array([2e4 * lorenz.period])  # about half a second in one call
