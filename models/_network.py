@@ -56,7 +56,7 @@ class Network:
             links=radius * self.links,
             input_weights=input_scale * self.input_weights,
             bias=bias_scale * self.bias,
-            leak=leak,
+            leak=float(leak),  # an int would be compiled for anew
         )
 
     def reading(

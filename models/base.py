@@ -23,10 +23,8 @@ Forecast = Float[np.ndarray, "windows horizon dim"]
 # In standardised units. Attractors live within |x| < 10; a forecast out here never comes back.
 DIVERGED = 1e3
 
-
-Model = TypeVar(
-    "Model", bound="Forecaster"
-)  # typing.Self is not for checkers of shapes at run time
+# Not typing.Self, which checkers of shapes at run time refuse.
+Model = TypeVar("Model", bound="Forecaster")
 
 
 class FitError(RuntimeError):
