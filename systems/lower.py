@@ -96,7 +96,7 @@ def _array_table(xp: Any, number: Callable[[float], Any], exprel: Callable[[Any]
         "+": lambda a, b: a + b,
         "-": lambda a, b: a - b,
         "*": lambda a, b: a * b,
-        "/": lambda a, b: a / b,
+        "/": xp.divide,  # 1/0 among plain numbers is infinite too, as in machine code
         "**": xp.power,
         "neg": lambda a: -a,
         "heaviside": xp.heaviside,
