@@ -23,6 +23,12 @@ from dysts_bench.metrics.invariants import (
 )
 
 RNG = np.random.default_rng(0)
+_FRESH = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _the_same_draws_in_any_order() -> None:
+    RNG.bit_generator.state = _FRESH
 
 
 @cache

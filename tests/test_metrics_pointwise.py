@@ -13,6 +13,14 @@ import sklearn.metrics
 from dysts_bench.metrics import METRICS, Facts, TooShort, pointwise
 
 RNG = np.random.default_rng(0)
+_FRESH = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _the_same_draws_in_any_order() -> None:
+    RNG.bit_generator.state = _FRESH
+
+
 TRUTH = RNG.normal(size=(4, 50, 3)) * [1.0, 5.0, 0.2] + [0.0, 3.0, -1.0]
 FORECAST = TRUTH + RNG.normal(size=TRUTH.shape) * [0.5, 1.0, 0.3]
 SCALE = np.array([1.0, 5.0, 0.2])
