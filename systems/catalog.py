@@ -37,6 +37,14 @@ Backend = Literal["numpy", "compiled", "jax"]
 Field = Callable[..., Any]  # f(states, time=0.0): (..., dim) → (..., dim)
 
 CATALOG = Path(__file__).with_name("catalog.json")
+# What was measured of one edition: the other edition's entry does not fill its gaps.
+MEASURED = (
+    "lyapunov_spectrum",
+    "lyapunov_spectrum_error",
+    "measured",
+    "exceptions",
+    "calibration",
+)
 SCHEMA = Path(__file__).with_name("catalog.schema.json")
 
 
@@ -83,6 +91,9 @@ class System:
     lyapunov_spectrum: tuple[float, ...] = ()
     lyapunov_spectrum_error: tuple[float, ...] = ()
     certified_horizon: float | None = None
+    measured: Mapping[str, Any] = field(default_factory=dict)  # catalog.schema.json names its parts
+    exceptions: Mapping[str, str] = field(default_factory=dict)  # gate of gates.py → why not
+    calibration: Mapping[str, Any] = field(default_factory=dict)  # how and of what it was measured
 
     @property
     def dimension(self) -> int:
@@ -112,6 +123,17 @@ class System:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     @cached_property
+    def calibration_hash(self) -> str:
+        """Hex digest of all that measured facts belong to: the vector field, the initial state (of
+        several attractors, its own is measured) and the observed coordinates."""
+        facts = {
+            "equations": self.equations_hash,
+            "initial": self.initial,
+            "observe": list(self.observe.items()),
+        }
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    @cached_property
     def hash(self) -> str:
         """Hex digest of all in this entry that determines its trajectories."""
         facts = {
@@ -123,8 +145,8 @@ class System:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def with_parameters(self, **parameters: float) -> "System":
-        """The system at other parameters. What was measured (spectrum, horizon) no longer holds and
-        is dropped; `period` stays, as the sampling scale."""
+        """The system at other parameters. What was measured (spectrum, horizon, dimensions, …) no
+        longer holds and is dropped; `period` stays, as the sampling scale."""
         for name, value in parameters.items():
             if name not in self.parameters:
                 raise CatalogError(
@@ -140,6 +162,9 @@ class System:
             lyapunov_spectrum=(),
             lyapunov_spectrum_error=(),
             certified_horizon=None,
+            measured={},
+            exceptions={},
+            calibration={},
         )
 
     # ---- trees -------------------------------------------------------------------------------
@@ -369,8 +394,9 @@ def from_entry(name: str, entry: Mapping[str, Any], edition: Edition = "correcte
     if edition not in ("corrected", "dysts"):
         raise CatalogError(f"editions are corrected and dysts; {edition!r} arrived.")
     patch = entry.get("dysts", {})
-    if edition == "dysts":
-        entry = merge_patch(entry, {key: value for key, value in patch.items() if key != "why"})
+    if edition == "dysts" and patch:
+        shared = {key: value for key, value in entry.items() if key not in MEASURED}
+        entry = merge_patch(shared, {key: value for key, value in patch.items() if key != "why"})
     return System(
         name=name,
         states=tuple(entry["states"]),
@@ -388,6 +414,9 @@ def from_entry(name: str, entry: Mapping[str, Any], edition: Edition = "correcte
         lyapunov_spectrum=tuple(entry.get("lyapunov_spectrum", ())),
         lyapunov_spectrum_error=tuple(entry.get("lyapunov_spectrum_error", ())),
         certified_horizon=entry.get("certified_horizon"),
+        measured=dict(entry.get("measured", {})),
+        exceptions=dict(entry.get("exceptions", {})),
+        calibration=dict(entry.get("calibration", {})),
     )
 
 
