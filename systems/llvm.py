@@ -11,6 +11,7 @@ computed once, which changes no bit.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,9 +42,9 @@ def compile_field(system: System) -> Compiled:
 
 def compile_fields(systems: Sequence[System]) -> list[Compiled]:
     """The right-hand sides of many systems, those not yet compiled in one module."""
-    bodies = {_identity(system): partial(_field_body, system) for system in systems}
-    addresses = dict(zip(bodies, _addresses(bodies), strict=True))
-    return [_field(system, addresses[_identity(system)]) for system in systems]
+    bodies = {identity(system): partial(_field_body, system) for system in systems}
+    found = dict(zip(bodies, _addresses(bodies), strict=True))
+    return [_field(system, found[identity(system)]) for system in systems]
 
 
 def _field(system: System, address: int) -> Compiled:
@@ -57,17 +58,17 @@ def _field(system: System, address: int) -> Compiled:
     )
 
 
-def _identity(system: System) -> str:
+def identity(system: System) -> str:
     """What the code of a right-hand side is made from: not the parameters' values."""
     facts = [system.states, sorted(system.equations.items()), list(system.lets.items())]
     return json.dumps([*facts, list(system.parameters)])
 
 
-def mentions(system: System, *words: str) -> bool:
-    """Whether an equation may use one of the functions `words`: a look at the text, as parsing all
-    equations would take as long as loading their machine code."""
-    texts = (*system.lets.values(), *system.equations.values())
-    return any(word in text for text in texts for word in words)
+def mentions(system: System, *functions: str) -> bool:
+    """Whether an equation uses one of `functions`: a look at the text (no other name can read so),
+    as parsing all equations would take longer than loading their machine code."""
+    called = re.compile(rf"\b({'|'.join(functions)})\s*\(")
+    return any(called.search(text) for text in (*system.lets.values(), *system.equations.values()))
 
 
 def compile_tangent(system: System, vectors: int) -> Compiled:
@@ -259,11 +260,15 @@ def _addresses(bodies: Mapping[str, Callable[[], _Body]]) -> list[int]:
 
 
 def _module(bodies: Mapping[str, _Body]) -> str:
-    arguments = "double %t, " + ", ".join(
-        f"ptr noalias %{name}" for name in ("states", "delayed", "parameters", "out")
-    )
     text = "\n".join(sorted(set().union(*(body.external for body in bodies.values())))) + "\n"
-    for name, body in bodies.items():
-        lines = "\n".join(body.lines)
-        text += f"define void @{name}({arguments}) nounwind {{\n{lines}\n  ret void\n}}\n"
-    return text
+    return text + "".join(definition(name, body.lines) for name, body in bodies.items())
+
+
+def definition(name: str, lines: Sequence[str]) -> str:
+    """The text of a function with the arguments that all functions here have."""
+    pointers = (f"ptr noalias %{name}" for name in ("states", "delayed", "parameters", "out"))
+    body = "\n".join(lines)
+    return (
+        f"define void @{name}({', '.join(['double %t', *pointers])}) nounwind {{\n"
+        f"entry:\n{body}\n  ret void\n}}\n"
+    )
