@@ -3,8 +3,9 @@
 An ODE is integrated together with tangent vectors (exact Jacobian, the same compiled driver), which
 are made orthonormal again and again (Benettin et al. 1980, Meccanica 15, 9; Shimada and Nagashima
 1979). Where the right-hand side jumps, the tangent dynamics miss the jumps, and two nearby
-trajectories are followed instead. A delay equation's tangent vector has a history of its own, whose
-growth gives the largest exponent (Farmer 1982, Physica D 4, 366).
+trajectories are followed instead. A delay equation's tangent vectors are pieces of history, and its
+exponents, of which there are infinitely many, are measured from the largest to the one at which the
+Kaplan-Yorke dimension is determined (`systems.delay_spectrum`).
 
 Exponents are natural logarithms per unit of system time. Their standard errors come from
 independent trajectories on the attractor.
@@ -21,10 +22,11 @@ from jaxtyping import Float
 
 from systems import llvm
 from systems.catalog import System
+from systems.delay_spectrum import history_exponents
 from systems.generate import trajectory
 from systems.integrate import IntegrationError, floor_of, integrate
 
-Method = Literal["tangent", "two trajectories", "delay tangent"]
+Method = Literal["tangent", "two trajectories", "history segments"]
 log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-9  # of tangent dynamics: 1e-9 a step is far below the statistical error
@@ -91,7 +93,7 @@ def lyapunov_spectrum(
 
 def _method(system: System) -> tuple[Method, Callable[..., Any]]:
     if system.delays:
-        return "delay tangent", _delay_exponent
+        return "history segments", history_exponents(system)
     if system.discontinuous:
         return "two trajectories", _separation_exponent
     return "tangent", _tangent_exponents
@@ -180,29 +182,6 @@ def _separation_exponent(
             measured += segment
         offset = difference * scale * (SEPARATION / size)
     return [growth / measured]
-
-
-def _delay_exponent(system: System, state: Float[np.ndarray, "dim"], length: float) -> list[float]:
-    """Mean slope of log |v(t)| over tangent solutions, each begun from a constant history.
-
-    v grows freely within a piece of at most 100 periods, as it is linear; it would overflow in a
-    long one.
-    """
-    n = system.dimension
-    tangent = llvm.compile_tangent(system, 1)
-    pieces = math.ceil(length / (100 * system.period))
-    times = np.linspace(0.0, length / pieces, 401)[1:]
-    kept = slice(len(times) // 5, None)  # after the transient of a constant history
-    slopes = []
-    for _ in range(pieces):
-        joint = np.concatenate([state, np.ones(n) / np.sqrt(n)])
-        ends = integrate(
-            tangent, times, joint[None], name=system.name, rtol=TOLERANCE, atol=TOLERANCE * 1e-3
-        )[0]
-        size = np.abs(ends[:, n:]).max(axis=1)
-        slopes.append(float(np.polyfit(times[kept], np.log(size[kept]), 1)[0]))
-        state = ends[-1, :n]
-    return [float(np.mean(slopes))]
 
 
 def dominant_period(

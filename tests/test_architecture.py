@@ -15,11 +15,12 @@ PACKAGES = ("systems", "models", "dysts_bench")
 SYSTEMS = (
     {"expr"},
     {"lower"},
+    {"families"},
     {"catalog", "machine_code", "tableaux"},
     {"llvm", "calculus", "kernel_compiler"},
     {"dop853_kernel"},
     {"integrate", "integrate_diffrax"},
-    {"generate"},
+    {"generate", "delay_spectrum"},
     {"lyapunov"},
     {"calibrate"},
     {"__init__"},

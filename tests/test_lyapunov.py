@@ -4,12 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy.special import lambertw
 
 import systems
 from systems import IntegrationError
 from systems.lyapunov import (
-    _delay_exponent,
     _separation_exponent,
     _tangent_exponents,
     dominant_period,
@@ -53,24 +51,6 @@ def test_a_system_that_escapes_is_an_error(make_system):
 def test_an_error_needs_two_runs_of_some_length(trajectories, periods):
     with pytest.raises(ValueError, match="2 or more trajectories"):
         lyapunov_spectrum(systems.load("Lorenz"), periods=periods, trajectories=trajectories)
-
-
-@pytest.mark.parametrize(
-    ("equation", "exponent"),
-    [
-        ("-delay(x, 1)", lambertw(-1).real),  # λ = -e^{-λ}
-        ("0.5*delay(x, 1)", lambertw(0.5).real),
-        ("-0.4*delay(x, 2)", lambertw(-0.8).real / 2),  # λ = -0.4 e^{-2λ}
-        ("-0.3*x + 0.5*delay(x, 1)", lambertw(0.5 * math.exp(0.3)).real - 0.3),
-    ],
-)
-def test_the_exponent_of_a_linear_delay_equation_solves_its_characteristic_equation(
-    make_system, equation, exponent
-):
-    system = make_system({"x": equation}, [1e-6], period=4.7)
-    # an oscillating solution passes through zero, which scatters log |v|
-    [found] = _delay_exponent(system, np.array([1e-6]), 400.0)
-    assert found == pytest.approx(exponent, abs=1e-3)
 
 
 @pytest.mark.parametrize(
