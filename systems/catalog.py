@@ -30,6 +30,7 @@ from systems.expr import (
     symbols,
     walk,
 )
+from systems.families import unroll
 from systems.lower import delayed_name, evaluate, jax_table, numpy_table
 
 Edition = Literal["corrected", "dysts"]
@@ -356,11 +357,13 @@ def names(tag: str | None = None) -> list[str]:
     return [name for name in entries if tag is None or tag in entries[name].get("tags", ())]
 
 
-def load(name: str, edition: Edition = "corrected") -> System:
+def load(name: str, edition: Edition = "corrected", *, size: int | None = None) -> System:
     """The system `name` of the built-in catalog.
 
-    `corrected` (default) holds the right equations; `dysts` what dysts 0.96 computes. Raises
-    `UnknownSystemError` with the closest names.
+    `corrected` (default) holds the right equations; `dysts` what dysts 0.96 computes. `size` is
+    that of a family (Lorenz96 with 40 sites); at a size that is not the entry's own nothing has
+    been measured, and `period` stays, as the sampling scale. Raises `UnknownSystemError` with the
+    closest names.
     """
     entries = _entries()
     if name not in entries:
@@ -368,7 +371,7 @@ def load(name: str, edition: Edition = "corrected") -> System:
             f"`{name}` is not in the catalog of {len(entries)} systems."
             f"{_suggestion(name, entries)} `systems.names()` lists them."
         )
-    return from_entry(name, entries[name], edition)
+    return from_entry(name, entries[name], edition, size=size)
 
 
 def load_file(path: str | Path, edition: Edition = "corrected") -> dict[str, System]:
@@ -389,14 +392,23 @@ def load_file(path: str | Path, edition: Edition = "corrected") -> dict[str, Sys
     return found
 
 
-def from_entry(name: str, entry: Mapping[str, Any], edition: Edition = "corrected") -> System:
-    """The System of one catalog entry in one edition."""
+def from_entry(
+    name: str,
+    entry: Mapping[str, Any],
+    edition: Edition = "corrected",
+    *,
+    size: int | None = None,
+) -> System:
+    """The System of one catalog entry in one edition; of a family, at one size."""
     if edition not in ("corrected", "dysts"):
         raise CatalogError(f"editions are corrected and dysts; {edition!r} arrived.")
     patch = entry.get("dysts", {})
     if edition == "dysts" and patch:
         shared = {key: value for key, value in entry.items() if key not in MEASURED}
         entry = merge_patch(shared, {key: value for key, value in patch.items() if key != "why"})
+    if size is not None:
+        entry = _resized(name, entry, size)
+    name, entry = unroll(name, entry, size)
     return System(
         name=name,
         states=tuple(entry["states"]),
@@ -418,6 +430,20 @@ def from_entry(name: str, entry: Mapping[str, Any], edition: Edition = "correcte
         exceptions=dict(entry.get("exceptions", {})),
         calibration=dict(entry.get("calibration", {})),
     )
+
+
+def _resized(name: str, entry: Mapping[str, Any], size: int) -> Mapping[str, Any]:
+    """The entry without what was measured of another size."""
+    if "family" not in entry:
+        families = [other for other, it in _entries().items() if "family" in it]
+        raise CatalogError(
+            f"{name} has no `family` in its entry, and so no other size. "
+            f"Those of the catalog are {', '.join(families)}."
+        )
+    if size == entry["family"]["size"]:
+        return entry
+    measured = {*MEASURED, "certified_horizon"}
+    return {key: value for key, value in entry.items() if key not in measured}
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
