@@ -27,6 +27,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from systems.expr import MAX_DEPTH, MAX_LENGTH, RESERVED, EquationError, check_known, parse
 from systems.lower import evaluate, numpy_table
 
@@ -34,6 +36,7 @@ MAX_SIZE = 1024  # elements, and states in all
 MAX_INDEX = 10**6
 SIZE = "N"
 SUM = "sum"
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INDEXED = re.compile(r"([A-Za-z][A-Za-z0-9_]*)\s*\[(.*)\]")
 
 
@@ -69,6 +72,7 @@ def unroll(
     for key in ("let", "observe"):
         if key in entry:
             plain[key] = pattern.lines(key)
+    pattern.prune(plain)
     if chosen != default or "initial" not in entry:
         plain["initial"] = pattern.initial(plain["states"])
     return name, plain
@@ -165,6 +169,22 @@ class _Pattern:
                 lines[name] = template.at(env)
         return lines
 
+    def prune(self, plain: dict[str, Any]) -> None:
+        """Drop elements of indexed parameters and lets that no text mentions where others of the
+        same name are used: a single equation that replaces the pattern may leave its own out."""
+        used: set[str] = set()
+        for text in (*plain["equations"].values(), *plain.get("observe", {}).values()):
+            used.update(_WORD.findall(text))
+        for name, text in reversed(plain.get("let", {}).items()):
+            if name in used:
+                used.update(_WORD.findall(text))
+        for key, kind in (("parameters", "parameter"), ("let", "let")):
+            for base in (base for base, its_kind in self.kinds.items() if its_kind == kind):
+                elements = {f"{base}{i}" for i in range(1, self.size + 1)}
+                if elements & used:
+                    for name in elements - used:
+                        plain[key].pop(name, None)
+
     # ---- names and elements ------------------------------------------------------------------
 
     def _split(self, written: str, kind: str) -> tuple[str, str | None]:
@@ -225,7 +245,9 @@ class _Pattern:
         tree = parse(_Template(rule, where, self).at(env), where)
         scalars = self.entry["parameters"]
         check_known(tree, scalars, where)
-        value = float(evaluate(tree, {k: float(v) for k, v in scalars.items()}, numpy_table()))
+        with np.errstate(all="ignore"):
+            values = {name: float(value) for name, value in scalars.items()}
+            value = float(evaluate(tree, values, numpy_table()))
         if not math.isfinite(value):
             raise EquationError(f"{where}: `{rule}` is {value} there; values are finite.")
         return value
