@@ -14,9 +14,11 @@ from systems.catalog import (
     load_file,
     names,
 )
+from systems.dataset import Dataset, make_dataset
 from systems.expr import EquationError
-from systems.generate import Dataset, Trajectory, make_dataset, simulate
+from systems.generate import simulate
 from systems.integrate import IntegrationError
+from systems.trajectory import Trajectory
 
 __all__ = [
     "CatalogError",

@@ -1,28 +1,19 @@
-"""System → trajectories on the attractor: burn-in, sampling, noise, observation, cache, export.
+"""System → trajectories on the attractor: burn-in, sampling, noise, observation.
 
 Shared parameters: `dt` and times are in system time; `transient` is the burn-in in periods; `seed`
 fixes everything random. A call with equal arguments returns equal bits on one machine.
 """
 
 import hashlib
-import io
-import json
-import logging
 import math
-import os
-import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from functools import cache as once
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from systems.catalog import Edition, System, load
+from systems.catalog import CATALOG, System
 from systems.integrate import (
     ATOL,
     METHOD,
@@ -31,96 +22,14 @@ from systems.integrate import (
     floor_of,
     integrate,
 )
-from systems.machine_code import cache_folder
+from systems.storage import cached
+from systems.trajectory import Trajectory
 
 Observe = Literal["all", "states"] | Sequence[str]
 
 PERTURBATION = 1e-3  # relative size of the random change of the catalog's initial state
 ATTEMPTS = 20  # initial states tried for one trajectory before the system is said to escape
-log = logging.getLogger("systems")
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """States at equally spaced times, of one or more independent trajectories.
-
-    `times` (times,) are in system time, counted from the end of the burn-in; `states`
-    (trajectories, times, dim) holds the coordinates called `coordinates`; `provenance` says what
-    determined them.
-    """
-
-    times: Float[np.ndarray, "times"]
-    states: Float[np.ndarray, "trajectories times dim"]
-    coordinates: tuple[str, ...]
-    provenance: Mapping[str, Any]
-
-    @property
-    def system(self) -> str:
-        return str(self.provenance["system"])
-
-    @cached_property
-    def hash(self) -> str:
-        """Hex digest of the numbers."""
-        return _checksum(self.times, self.states)
-
-    def __len__(self) -> int:
-        return len(self.times)
-
-    def to_pandas(self) -> Any:
-        """One row a point, with columns trajectory, time and the coordinates."""
-        import pandas as pd
-
-        m, n, dim = self.states.shape
-        columns = {"trajectory": np.repeat(np.arange(m), n), "time": np.tile(self.times, m)}
-        flat = self.states.reshape(m * n, dim)
-        return pd.DataFrame(columns | {c: flat[:, i] for i, c in enumerate(self.coordinates)})
-
-    def to_torch(self) -> Any:
-        """The states as a torch tensor (trajectories, times, dim), float64."""
-        import torch
-
-        return torch.from_numpy(self.states.copy())
-
-    def to_darts(self) -> list[Any]:
-        """One darts `TimeSeries` a trajectory, indexed by the number of the point."""
-        import pandas as pd
-        from darts import TimeSeries
-
-        index = pd.RangeIndex(len(self.times))
-        return [
-            TimeSeries.from_times_and_values(index, states, columns=list(self.coordinates))
-            for states in self.states
-        ]
-
-    def save(self, path: str | Path) -> None:
-        """Write times, states and provenance as one .npz (atomically, readable without pickle)."""
-        _write(Path(path), self)
-
-    @staticmethod
-    def read(path: str | Path) -> "Trajectory":
-        """A trajectory written by `save`. Raises `ValueError` where the file is torn or altered."""
-        return _read(Path(path))
-
-
-class Dataset(Mapping[str, Trajectory]):
-    """Trajectories of several systems: a mapping from name to `Trajectory`."""
-
-    def __init__(self, trajectories: Mapping[str, Trajectory]) -> None:
-        self._trajectories = dict(trajectories)
-
-    def __getitem__(self, name: str) -> Trajectory:
-        return self._trajectories[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._trajectories)
-
-    def __len__(self) -> int:
-        return len(self._trajectories)
-
-    def save(self, folder: str | Path) -> None:
-        """One .npz a system in `folder`."""
-        for name, trajectory in self.items():
-            trajectory.save(Path(folder) / f"{name}.npz")
+POINTS_PER_PERIOD = 100.0  # where no other sampling is asked for
 
 
 def simulate(
@@ -159,11 +68,13 @@ def trajectory(
     system: System,
     n: int,
     *,
-    points_per_period: float = 100,
+    points_per_period: float | None = None,
+    points_per_lyapunov_time: float | None = None,
     dt: float | None = None,
     trajectories: int = 1,
     seed: int = 0,
     transient: float | None = None,
+    process_noise: float = 0.0,
     noise: float = 0.0,
     observe: Observe = "all",
     rtol: float = RTOL,
@@ -174,75 +85,152 @@ def trajectory(
 
     Each starts from the catalog's initial state, slightly perturbed, and runs through a burn-in of
     `transient` to twice as many periods (drawn at random, so that phases differ too; default: 50,
-    longer where the Lyapunov time is long). `dt`, in system time, takes precedence over
-    `points_per_period`. `noise` adds Gaussian observation noise, as a fraction of each coordinate's
-    standard deviation. `observe`: "all" observed coordinates, the raw "states", or a list of names
-    of either. Results are cached on disk; `cache=False` computes afresh and stores nothing.
+    longer where the Lyapunov time is long). The sampling is one of `points_per_period` (default:
+    100), `points_per_lyapunov_time`, or `dt` in system time. `process_noise` adds white noise to
+    the equations, see `systems.process_noise`; `noise` adds Gaussian observation noise, as a
+    fraction of each coordinate's standard deviation. `observe`: "all" observed coordinates, the raw
+    "states", or a list of names of either. Results are cached on disk; `cache=False` computes
+    afresh and stores nothing.
 
-    Raises `IntegrationError` if every attempted initial state escapes.
+    Raises `ValueError` for arguments out of range and `IntegrationError` if every attempted initial
+    state escapes.
     """
-    _check_numbers(n, trajectories, seed, points_per_period, noise)
-    step = system.period / points_per_period if dt is None else float(dt)
-    if not (step > 0 and math.isfinite(step)):
-        raise ValueError(f"{system.name}: dt is positive and finite; {step:g} arrived.")
-    coordinates = _coordinates(system, observe)
+    facts = sampling_facts(
+        system,
+        n,
+        step(system, points_per_period, points_per_lyapunov_time, dt),
+        trajectories=trajectories,
+        seed=seed,
+        transient=transient,
+        noise=noise,
+        observe=observe,
+        rtol=rtol,
+        atol=atol,
+    )
+    if process_noise:
+        from systems.process_noise import noise_facts
+
+        facts |= noise_facts(system, process_noise)
+    return cached(facts, lambda: _made(system, facts)) if cache else _made(system, facts)
+
+
+def step(
+    system: System,
+    points_per_period: float | None = None,
+    points_per_lyapunov_time: float | None = None,
+    dt: float | None = None,
+) -> float:
+    """The time between two points, in system time, by the one of three samplings that is given.
+
+    Raises `ValueError` where two are, or where the system has no Lyapunov time.
+    """
+    given = {
+        "points_per_period": points_per_period,
+        "points_per_lyapunov_time": points_per_lyapunov_time,
+        "dt": dt,
+    }
+    chosen = {label: float(value) for label, value in given.items() if value is not None}
+    if len(chosen) > 1:
+        raise ValueError(
+            f"the sampling is one of {', '.join(given)}; {' and '.join(chosen)} arrived."
+        )
+    [(label, value)] = chosen.items() or [("points_per_period", POINTS_PER_PERIOD)]
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{system.name}: {label} is positive and finite; {value:g} arrived.")
+    if label == "dt":
+        return value
+    if label == "points_per_period":
+        return system.period / value
+    if not math.isfinite(system.lyapunov_time):
+        raise ValueError(
+            f"{system.name}: no Lyapunov time is known (the system is not chaotic, or was not "
+            "measured); sample it by points_per_period or dt."
+        )
+    return system.lyapunov_time / value
+
+
+def sampling_facts(
+    system: System,
+    n: int,
+    dt: float,
+    *,
+    trajectories: int,
+    seed: int,
+    transient: float | None,
+    noise: float,
+    observe: Observe,
+    rtol: float,
+    atol: float,
+) -> dict[str, Any]:
+    """All that determines the numbers of a trajectory, checked; JSON."""
+    _check_numbers(n, trajectories, seed, noise)
     burn_in = _default_transient(system) if transient is None else float(transient)
     if not (burn_in >= 0 and math.isfinite(burn_in)):
         raise ValueError(f"{system.name}: transient is finite and ≥ 0; {burn_in:g} arrived.")
-    facts = _facts(system) | {
+    return _facts(system) | {
         "n": int(n),
-        "dt": step,
+        "dt": dt,
+        "period": system.period,
+        "lyapunov_time": system.lyapunov_time if math.isfinite(system.lyapunov_time) else None,
         "trajectories": int(trajectories),
         "seed": int(seed),
         "transient": burn_in,
         "perturbation": PERTURBATION,
         "noise": float(noise),
-        "coordinates": list(coordinates),
+        "coordinates": list(_coordinates(system, observe)),
         "rtol": float(rtol),
         "atol": float(atol),
         "floor": floor_of(system),
     }
-    path = _cache_path(facts)
-    if cache and (stored := _from_cache(path)) is not None:
-        return stored
-    made = _generate(system, facts, coordinates)
-    if cache:
-        _to_cache(path, made)
-    return made
 
 
-def make_dataset(
-    names: Sequence[str],
-    n: int,
-    *,
-    edition: Edition = "corrected",
-    jobs: int = 1,
-    **options: Any,
-) -> Dataset:
-    """`trajectory(system, n, **options)` for each name, on `jobs` threads."""
-    from systems.llvm import compile_fields
+def _made(system: System, facts: dict[str, Any]) -> Trajectory:
+    coordinates = tuple(facts["coordinates"])
+    if "process_noise" in facts:
+        from systems.process_noise import generate_noisy
 
-    if isinstance(names, str):
-        raise ValueError(f"names is a list of systems, as in [{names!r}]; a text arrived.")
-    found = [load(name, edition) for name in names]
-    compile_fields(found)
-    if jobs == 1:
-        return Dataset({s.name: trajectory(s, n, **options) for s in found})
-    with ThreadPoolExecutor(jobs) as pool:
-        made = pool.map(lambda system: trajectory(system, n, **options), found)
-        return Dataset(dict(zip(names, made, strict=True)))
+        made = generate_noisy(system, facts, coordinates)
+    else:
+        made = _generate(system, facts | {"noise": 0.0}, coordinates)
+    origin = {"parameters": dict(system.parameters), "catalog_hash": catalog_hash()}
+    return Trajectory(
+        made.times,
+        _with_noise(made.states, system, facts),
+        coordinates,
+        {**made.provenance, **facts, **origin},
+    )
 
 
-def _check_numbers(
-    n: int, trajectories: int, seed: int, points_per_period: float, noise: float
-) -> None:
+def _with_noise(states: np.ndarray, system: System, facts: Mapping[str, Any]) -> np.ndarray:
+    """Observation noise, scaled by the deviation of each trajectory and drawn from a stream of each
+    one, so that asking for more trajectories changes none."""
+    if not facts["noise"]:
+        return states
+    noisy = []
+    for number, run in enumerate(states):
+        rng = random_stream(system, facts["seed"], "observation noise", number)
+        noisy.append(run + facts["noise"] * run.std(axis=0) * rng.standard_normal(run.shape))
+    return np.stack(noisy)
+
+
+def random_stream(system: System, seed: int, purpose: str, number: int) -> np.random.Generator:
+    """Random numbers of their own for each system, purpose, and number of a trajectory or draw."""
+    tag = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:4], "big")
+    return np.random.default_rng([seed, int(system.hash[:8], 16), tag, number])
+
+
+@once
+def catalog_hash() -> str:
+    """Hex digest of the built-in catalog.json, as it was read."""
+    return hashlib.sha256(CATALOG.read_bytes()).hexdigest()[:16]
+
+
+def _check_numbers(n: int, trajectories: int, seed: int, noise: float) -> None:
     for label, value in (("n", n), ("trajectories", trajectories)):
         if not (isinstance(value, int | np.integer) and value >= 1):
             raise ValueError(f"{label} is a positive whole number; {value!r} arrived.")
     if not (isinstance(seed, int | np.integer) and seed >= 0):
         raise ValueError(f"seed is a whole number ≥ 0; {seed!r} arrived.")
-    if not points_per_period > 0:
-        raise ValueError(f"points_per_period is positive; {points_per_period!r} arrived.")
     if not (noise >= 0 and math.isfinite(noise)):
         raise ValueError(f"noise is a fraction ≥ 0 of the standard deviation; {noise!r} arrived.")
 
@@ -344,82 +332,3 @@ def _select(
     columns = dict(zip(system.states, states.T, strict=True))
     columns |= dict(zip(system.observables, observed.T, strict=True))
     return np.stack([columns[name] for name in coordinates], axis=-1)
-
-
-# ---- files ---------------------------------------------------------------------------------------
-
-
-def _cache_path(facts: Mapping[str, Any]) -> Path:
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    return cache_folder() / "trajectories" / f"{facts['system']}-{key}.npz"
-
-
-def _from_cache(path: Path) -> Trajectory | None:
-    try:
-        return _read(path)
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError) as error:
-        log.warning("The cached trajectory %s is damaged (%s): computed again.", path.name, error)
-        return None
-
-
-def _to_cache(path: Path, made: Trajectory) -> None:
-    try:
-        _write(path, made)
-    except OSError as error:
-        log.warning("The trajectory %s could not be cached (%s).", path.name, error)
-
-
-def _checksum(times: np.ndarray, states: np.ndarray) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(times).tobytes())
-    digest.update(str(states.shape).encode())
-    digest.update(np.ascontiguousarray(states).tobytes())
-    return digest.hexdigest()
-
-
-def _write(path: Path, made: Trajectory) -> None:
-    meta = {
-        "provenance": dict(made.provenance),
-        "coordinates": list(made.coordinates),
-        "sha256": made.hash,
-    }
-    buffer = io.BytesIO()
-    np.savez(buffer, times=made.times, states=made.states, meta=np.array(json.dumps(meta)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _read(path: Path) -> Trajectory:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            times, states = stored["times"], stored["states"]
-            meta = json.loads(str(stored["meta"]))
-        checksum, coordinates = meta["sha256"], tuple(meta["coordinates"])
-        provenance = dict(meta["provenance"])
-    except FileNotFoundError:
-        raise
-    # RuntimeError and TypeError: altered bytes can ask for an unknown compression or a password,
-    # altered facts need not be a mapping
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        OSError,
-    ) as error:
-        raise ValueError(f"{path} is not a stored trajectory: {error}") from None
-    if checksum != _checksum(times, states):
-        raise ValueError(f"{path}: the numbers do not match their checksum")
-    return Trajectory(times, states, coordinates, provenance)

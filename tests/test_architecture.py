@@ -16,13 +16,14 @@ SYSTEMS = (
     {"expr"},
     {"lower"},
     {"families"},
-    {"catalog", "machine_code", "tableaux"},
-    {"llvm", "calculus", "kernel_compiler"},
+    {"catalog", "machine_code", "tableaux", "trajectory"},
+    {"llvm", "calculus", "kernel_compiler", "storage", "windows", "split"},
     {"dop853_kernel"},
     {"integrate", "integrate_diffrax"},
     {"generate", "delay_spectrum"},
-    {"lyapunov"},
-    {"calibrate"},
+    {"lyapunov", "process_noise"},
+    {"stream", "perturbation"},
+    {"calibrate", "dataset"},
     {"__init__"},
 )
 HEAVY = {"jax", "torch", "sympy", "numba", "darts", "pandas", "scipy.stats"}

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 import systems
 from systems import IntegrationError, System, Trajectory, make_dataset, simulate
 from systems import generate as module
+from systems import storage
 from systems.integrate import integrate
 from systems.llvm import compile_field
 from systems.lyapunov import _tangent_exponents
@@ -54,6 +55,14 @@ def test_more_trajectories_begin_with_those_of_fewer(lorenz):
     assert (many.states[:2] == few.states).all()
 
 
+def test_more_trajectories_begin_with_those_of_fewer_under_noise_too(lorenz):
+    few, many = (lorenz.trajectory(50, trajectories=m, noise=0.1, cache=False) for m in (2, 4))
+    assert (many.states[:2] == few.states).all()
+    clean = lorenz.trajectory(50, trajectories=2, cache=False)
+    noises = few.states - clean.states
+    assert np.abs(np.corrcoef(noises[0].ravel(), noises[1].ravel())[0, 1]) < 0.3
+
+
 def test_a_longer_trajectory_begins_with_the_shorter_one(lorenz):
     short, long = (lorenz.trajectory(n, cache=False) for n in (50, 200))
     assert np.abs(long.states[:, :50] - short.states).max() < 1e-9
@@ -63,9 +72,20 @@ def test_dt_is_what_was_asked_for(lorenz):
     made = lorenz.trajectory(100, points_per_period=50, cache=False)
     assert np.allclose(np.diff(made.times), lorenz.period / 50, rtol=1e-10)
     assert made.times[0] == 0.0
-    made = lorenz.trajectory(100, points_per_period=50, dt=0.02, cache=False)
+    made = lorenz.trajectory(100, dt=0.02, cache=False)
     assert np.allclose(np.diff(made.times), 0.02, rtol=1e-10)
     assert made.provenance["dt"] == 0.02
+    made = lorenz.trajectory(100, points_per_lyapunov_time=40, cache=False)
+    assert np.allclose(np.diff(made.times), lorenz.lyapunov_time / 40, rtol=1e-10)
+    default = lorenz.trajectory(100, cache=False)
+    assert default.hash == lorenz.trajectory(100, points_per_period=100, cache=False).hash
+
+
+def test_the_sampling_is_given_once(lorenz):
+    with pytest.raises(ValueError, match="one of .*; points_per_period and dt arrived"):
+        lorenz.trajectory(10, points_per_period=50, dt=0.02)
+    with pytest.raises(ValueError, match="no Lyapunov time is known"):
+        lorenz.with_parameters(rho=29).trajectory(10, points_per_lyapunov_time=50)
 
 
 def test_consecutive_states_are_joined_by_the_flow(lorenz):
@@ -146,7 +166,7 @@ def test_noise_has_the_level_asked_for_on_every_coordinate(lorenz):
     )
     added = noisy.states - clean.states
     levels = added.std(axis=(0, 1)) / clean.states.std(axis=(0, 1))
-    assert np.allclose(levels, 0.2, rtol=0.04)
+    assert np.allclose(levels, 0.2, rtol=0.04)  # of each trajectory's own deviation
     assert np.abs(added.mean(axis=(0, 1)) / clean.states.std(axis=(0, 1))).max() < 0.01
     flat = added.reshape(-1, 3)
     correlations = np.corrcoef(np.concatenate([flat[1:], flat[:-1]], axis=1), rowvar=False)
@@ -178,6 +198,7 @@ def test_an_unknown_coordinate_is_refused_with_those_that_exist(lorenz):
         ({"n": 2.5}, "n is a positive whole number"),
         ({"trajectories": 0}, "trajectories is a positive whole number"),
         ({"points_per_period": 0}, "points_per_period is positive"),
+        ({"points_per_lyapunov_time": -1}, "points_per_lyapunov_time is positive"),
         ({"dt": -0.1}, "Lorenz: dt is positive and finite"),
         ({"dt": float("nan")}, "Lorenz: dt is positive and finite"),
         ({"noise": -0.1}, "noise is a fraction"),
@@ -327,7 +348,7 @@ def test_nothing_is_left_of_a_write_that_fails(lorenz, cache_folder, monkeypatch
     def fail(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr(module.os, "replace", fail)
+    monkeypatch.setattr(storage.os, "replace", fail)
     lorenz.trajectory(20)
     assert list((cache_folder / "trajectories").iterdir()) == []
 
