@@ -10,7 +10,7 @@ BENCH    := $(VENV)/bin/dysts-bench
 PIP      := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help benchmark test data leaderboard lint bench calibrate test-resume clean
+.PHONY: help benchmark test data leaderboard lint bench calibrate test-resume test-delay clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 22
@@ -41,6 +41,10 @@ calibrate: $(VENV)/.core ## measure periods and exponents of entries whose equat
 
 test-resume: $(VENV)/.dev ## kill a run ten times, resume, compare leaderboards byte for byte
 	@$(VENV)/bin/python -m benchmarks.resume
+
+test-delay: $(VENV)/.dev ## delay systems against jitcdde over 50 delays (needs a C compiler)
+	@$(PIP) -e '.[delay]'
+	@$(VENV)/bin/python -m benchmarks.delay
 
 clean: ## remove the environment (results and caches stay)
 	rm -rf $(VENV)
