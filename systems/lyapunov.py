@@ -42,13 +42,15 @@ SEPARATION = 1e-4
 @dataclass(frozen=True)
 class Spectrum:
     """Exponents (descending; only the largest, where the method gives no more), their standard
-    errors, and the length (system time) of each of `trajectories` runs they rest on."""
+    errors, and the length (system time) of each of `trajectories` runs they rest on. `runs`
+    (trajectories, exponents) holds each run's own."""
 
     exponents: tuple[float, ...]
     errors: tuple[float, ...]
     method: Method
     length: float
     trajectories: int
+    runs: tuple[tuple[float, ...], ...] = ()
 
 
 def lyapunov_spectrum(
@@ -88,6 +90,7 @@ def lyapunov_spectrum(
         method,
         length,
         len(estimates),
+        tuple(tuple(map(float, run)) for run in estimates),
     )
 
 
