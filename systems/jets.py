@@ -1,0 +1,546 @@
+"""Tree → one step of a Taylor integrator, as LLVM IR for several trajectories at once.
+
+The solution's Taylor coefficients follow from those of every subexpression by recurrences, one
+order after the other (automatic differentiation; Jorba and Zou 2005, Experimental Mathematics 14,
+99; Haro et al. 2016, The Parameterization Method, 2.3). Arithmetic is that of `systems.lanes`.
+
+A step is a function
+
+    void step(double log2_tolerance, ptr states, ptr clock, ptr parameters, ptr coefficients)
+
+of `width` lanes, each with a step length of its own. In memory, lanes stand side by side:
+`states` holds for each state its high and its low part and the largest magnitude that it has had;
+`clock` the time and then the length of the step; `coefficients` for each stored subexpression, the
+states first, `ORDERS + 1` values (of one or two doubles).
+"""
+
+import ctypes
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any
+
+from systems import llvm, machine_code
+from systems.catalog import System
+from systems.expr import TIME
+from systems.lanes import Code, Doubles, Precision, Value, arithmetic
+from systems.lower import Table, evaluate
+from systems.taylor_kernel import POINTS
+
+# what no Taylor series can cross, or (exprel, at 0) what no recurrence can divide by
+UNFIT = ("abs", "sign", "heaviside", "min", "max", "exprel", "delay")
+# By how much the argument of a function may change in a step, in parts of the order. Where tanh is
+# flat, say, its coefficients are below the rounding of everything else and nothing else would stop
+# a step from leaping over its next slope: xⁿ/n! is small for x < n/4.
+REACH = {"tanh": 1 / 8, "exp": 1 / 4, "sinh": 1 / 4, "cosh": 1 / 4}
+ORDERS: Mapping[Precision, int] = {"double": 20, "double-double": 36}
+
+
+def has_series(system: System) -> bool:
+    """Whether Taylor coefficients of the solution follow from the equations by recurrences."""
+    return not llvm.mentions(system, *UNFIT)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The step of one system in memory, and what it takes to run it."""
+
+    address: int
+    series: int  # the address of the function that sums a lane's series
+    coefficients: int  # doubles in memory
+    dimension: int
+    precision: Precision
+    width: int
+    parameters: tuple[float, ...]
+
+
+def compile_step(system: System, precision: Precision, width: int) -> Step:
+    """The step of `system` for `width` trajectories as machine code; compiled once a process."""
+    return compile_steps([system], precision, width)[0]
+
+
+def compile_steps(systems: Sequence[System], precision: Precision, width: int) -> list[Step]:
+    """The steps of many systems, those not yet compiled in one module."""
+    keys = [f"{llvm.identity(system)} {precision} {width}" for system in systems]
+    missing = {
+        key: system for key, system in zip(keys, systems, strict=True) if key not in _compiled
+    }
+    roles = ("step", "series", "size")
+    names = [f"{role}_{i}" for i in range(len(missing)) for role in roles]
+    if missing:
+        made_from = machine_code.sources("expr.py", "lower.py", "llvm.py", "lanes.py", "jets.py")
+        found = machine_code.addresses(
+            names,
+            [made_from, *missing],
+            lambda: _module(list(missing.values()), precision, width),
+        )
+        size = ctypes.CFUNCTYPE(ctypes.c_int64)
+        sizes = [size(address)() for address in found[2::3]]
+        facts = zip(found[::3], found[1::3], sizes, strict=True)
+        _compiled.update(zip(missing, facts, strict=True))
+    return [
+        _step(system, precision, width, *_compiled[key])
+        for system, key in zip(systems, keys, strict=True)
+    ]
+
+
+_compiled: dict[str, tuple[int, int, int]] = {}
+
+
+def _step(
+    system: System, precision: Precision, width: int, step: int, series: int, size: int
+) -> Step:
+    parameters = tuple(system.parameters.values())
+    return Step(step, series, size, system.dimension, precision, width, parameters)
+
+
+def _module(systems: Sequence[System], precision: Precision, width: int) -> str:
+    codes: list[Code] = []
+    text = ""
+    for i, system in enumerate(systems):
+        writer = _Writer(Graph(system), precision, width)
+        codes.append(writer.write())
+        text += llvm.definition(f"step_{i}", codes[-1].lines)
+        codes.append(_series(system.dimension, precision, width))
+        text += llvm.definition(f"series_{i}", codes[-1].lines)
+        text += f"define i64 @size_{i}() {{\n  ret i64 {writer.size}\n}}\n"
+    return "\n".join(sorted(set().union(*(code.external for code in codes)))) + "\n" + text
+
+
+# functions whose coefficients need those of another function of the same argument
+_PARTNERS = {"sin": "cos", "cos": "sin", "sinh": "cosh", "cosh": "sinh"}
+_SUMS = frozenset({"*", "/", "sqrt", "exp", "log", "power", "tan", "tanh", "slope", *_PARTNERS})
+_INPUTS = frozenset({"state", "parameter", "number", "time"})
+
+
+class Graph:
+    """The distinct subexpressions of a right-hand side, operands before operations.
+
+    A node is an operation on earlier nodes ("power" where the exponent is constant,
+    "slope" for 1 + tan² and 1 - tanh²), or an input: a state, a parameter, a number, the time.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.nodes: list[tuple[Any, ...]] = []
+        self.constant: list[bool] = []
+        self.is_sum: list[bool] = []  # coefficients are sums over all lower orders
+        self.level: list[int] = []  # sums of one level do not need each other
+        self._known: dict[tuple[Any, ...], int] = {}
+        self.states = [self.node("state", i) for i in range(system.dimension)]
+        env = dict(zip(system.states, self.states, strict=True))
+        env |= {name: self.node("parameter", i) for i, name in enumerate(system.parameters)}
+        env[TIME] = self.node("time")
+        table = self._table()
+        for name, tree in system.let_trees.items():
+            env[name] = evaluate(tree, env, table)
+        self.derivatives = [evaluate(tree, env, table) for tree in system.equation_trees]
+
+    def node(self, operation: str, *operands: Any) -> int:
+        node = (operation, *operands)
+        if node not in self._known:
+            inputs = () if operation in _INPUTS else operands
+            constant = operation in ("parameter", "number") or (
+                bool(inputs) and all(self.constant[i] for i in inputs)
+            )
+            scales = (operation == "*" and any(self.constant[i] for i in inputs)) or (
+                operation == "/" and self.constant[inputs[1]]
+            )
+            is_sum = operation in _SUMS and not constant and not scales
+            level = max((self.level[i] for i in inputs), default=0) + is_sum
+            self._known[node] = len(self.nodes)
+            self.nodes.append(node)
+            self.constant.append(constant)
+            self.is_sum.append(is_sum)
+            self.level.append(level)
+        return self._known[node]
+
+    def find(self, operation: str, *operands: int) -> int:
+        return self._known[(operation, *operands)]
+
+    def _table(self) -> Table:
+        """The operations of `lower.evaluate`: a value is the number of a node."""
+
+        def unary(operation: str, a: int) -> int:
+            result = self.node(operation, a)
+            if not self.constant[a] and operation in _PARTNERS:
+                self.node(_PARTNERS[operation], a)
+            if not self.constant[a] and operation in ("tan", "tanh"):
+                self.node("slope", result)
+            return result
+
+        def power(a: int, exponent: int) -> int:
+            if self.constant[exponent]:
+                return self.node("power", a, exponent)
+            return self.node("exp", self.node("*", exponent, self.node("log", a)))
+
+        unaries = ("neg", "sqrt", "exp", "log", "tan", "tanh", *_PARTNERS)
+        return {
+            "number": lambda value: self.node("number", float(value)),
+            **{name: partial(self.node, name) for name in "+-*/"},
+            **{name: partial(unary, name) for name in unaries},
+            "**": power,
+        }
+
+
+class _Writer:
+    """Writes the step of one system; `node` stands for its number in the graph, k for an order."""
+
+    def __init__(self, graph: Graph, precision: Precision, width: int) -> None:
+        self.graph = graph
+        self.code = Code()
+        self.numbers = arithmetic(precision, self.code, width)
+        self.orders = ORDERS[precision]
+        self.row = self.numbers.planes * width  # doubles of one coefficient
+        self.slots = {node: slot for slot, node in enumerate(_remembered(graph))}
+        self.size = len(self.slots) * (self.orders + 1) * self.row
+        self.first: dict[int, Value] = {}  # coefficients of order 0
+        self.inverse: dict[int, Value] = {}
+
+    def write(self) -> Code:
+        self._values()
+        code = self.code
+        code.loop("1", str(self.orders), [], self._order)
+        self._advance(self._length())
+        return code
+
+    # ---- memory ------------------------------------------------------------------------------
+
+    def _at(self, pointer: str, index: int | str) -> str:
+        return self.code.emit(f"getelementptr double, ptr {pointer}, i64 {index}")
+
+    def _coefficient(self, node: int, order: int | str) -> str:
+        """Where a coefficient is; `order` is a number, or the name of one."""
+        base = self.slots[node] * (self.orders + 1) * self.row
+        if isinstance(order, int):
+            return self._at("%out", base + order * self.row)
+        return self._at(self._at("%out", base), self.code.emit(f"mul i64 {order}, {self.row}"))
+
+    def _keep(self, node: int, order: int | str, value: Value) -> None:
+        if node in self.slots:
+            self.numbers.store(value, self._coefficient(node, order))
+
+    # ---- order 0 -----------------------------------------------------------------------------
+
+    def _values(self) -> None:
+        for node, (operation, *operands) in enumerate(self.graph.nodes):
+            self.first[node] = self._value(operation, operands)
+            self._keep(node, 0, self.first[node])
+        for state, derivative in zip(self.graph.states, self.graph.derivatives, strict=True):
+            self.numbers.store(self.first[derivative], self._coefficient(state, 1))
+        for node, (operation, *operands) in enumerate(self.graph.nodes):
+            if operation in ("/", "sqrt", "log", "power") and not self.graph.constant[node]:
+                divisor = {"/": operands[-1], "sqrt": node}.get(operation, operands[0])
+                value = self.first[divisor]
+                if operation == "sqrt":
+                    value = self.numbers.add(value, value)
+                self.inverse[node] = self.numbers.divide(self.numbers.number(1.0), value)
+
+    def _value(self, operation: str, operands: list[Any]) -> Value:
+        numbers = self.numbers
+        match operation:
+            case "state":
+                return numbers.load(self._at("%states", 3 * numbers.width * operands[0]))
+            case "parameter":
+                place = self._at("%parameters", operands[0])
+                return numbers.spread(self.code.emit(f"load double, ptr {place}"))
+            case "number":
+                return numbers.number(operands[0])
+            case "time":
+                return numbers.load_doubles("%delayed")
+        values = [self.first[i] for i in operands]
+        match operation:
+            case "+":
+                return numbers.add(*values)
+            case "-":
+                return numbers.subtract(*values)
+            case "*":
+                return numbers.multiply(*values)
+            case "/":
+                return numbers.divide(*values)
+            case "neg":
+                return numbers.negate(*values)
+            case "power":
+                return numbers.power(*values)
+            case "slope":
+                square = numbers.multiply(values[0], values[0])
+                one = numbers.number(1.0)
+                (a,) = operands
+                if self.graph.nodes[a][0] == "tan":
+                    return numbers.add(one, square)
+                return numbers.subtract(one, square)
+        return numbers.apply(operation, values[0])
+
+    # ---- order k -----------------------------------------------------------------------------
+
+    def _order(self, k: str, _: list[str]) -> list[str]:
+        """Coefficients of order k of every node, then of order k + 1 of the states."""
+        graph, numbers = self.graph, self.numbers
+        one_over_k = numbers.one_over(k)
+        now: dict[int, Value | None] = {}  # None: zero
+        for level in range(max(graph.level) + 1):
+            members = [i for i, other in enumerate(graph.level) if other == level]
+            sums = [i for i in members if graph.is_sum[i]]
+            totals = dict(zip(sums, self._sums(k, sums), strict=True))
+            for node in members:
+                if node in totals:
+                    now[node] = self._finished(node, totals[node], now, one_over_k)
+                else:
+                    now[node] = self._linear(node, now, k)
+                value = now[node]
+                if value is not None:
+                    self._keep(node, k, value)
+        following = self.code.emit(f"add i64 {k}, 1")
+        one_over_next = numbers.one_over(following)
+        for state, derivative in zip(graph.states, graph.derivatives, strict=True):
+            value = now[derivative]
+            value = numbers.number(0.0) if value is None else numbers.multiply(value, one_over_next)
+            numbers.store(value, self._coefficient(state, following))
+        return []
+
+    def _linear(self, node: int, now: dict[int, Value | None], k: str) -> Value | None:
+        numbers, (operation, *operands) = self.numbers, self.graph.nodes[node]
+        if self.graph.constant[node]:
+            return None
+        if operation == "state":
+            return numbers.load(self._coefficient(node, k))
+        if operation == "time":
+            first = self.code.emit(f"icmp eq i64 {k}, 1")
+            one = self.code.emit(f"select i1 {first}, double 1.0, double 0.0")
+            return numbers.spread(one)
+        a, b = now[operands[0]], now[operands[-1]]
+        match operation:
+            case "neg":
+                return numbers.negate(a)
+            case "*" if a is None:
+                return numbers.multiply(self.first[operands[0]], b)
+            case "*":
+                return numbers.multiply(a, self.first[operands[1]])
+            case "/":
+                return numbers.multiply(a, self.inverse[node])
+            case "+" if a is None or b is None:
+                return b if a is None else a
+            case "+":
+                return numbers.add(a, b)
+            case "-" if a is None or b is None:
+                return a if b is None else numbers.negate(b)
+            case "-":
+                return numbers.subtract(a, b)
+        raise AssertionError(f"{operation} is not linear")
+
+    def _sums(self, k: str, nodes: list[int]) -> list[Value]:
+        """Σ_{0<j<k} of each node's products; all nodes share one loop over j."""
+        if not nodes:
+            return []
+        code, numbers = self.code, self.numbers
+        zero, kind = numbers.number(0.0), numbers.type
+        carried = [(kind, part) for _ in nodes for part in zero]
+
+        def body(j: str, parts: list[str]) -> list[str]:
+            loaded: dict[Any, Value] = {}
+            other = code.emit(f"sub i64 {k}, {j}")
+
+            def at(order: str, node: int) -> Value:
+                if (order, node) not in loaded:
+                    loaded[order, node] = numbers.load(self._coefficient(node, order))
+                return loaded[order, node]
+
+            def weighted(node: int) -> Value:
+                if ("weighted", node) not in loaded:
+                    loaded["weighted", node] = numbers.multiply(numbers.whole(j), at(j, node))
+                return loaded["weighted", node]
+
+            new: list[str] = []
+            for number, node in enumerate(nodes):
+                planes = numbers.planes
+                total = tuple(parts[number * planes : (number + 1) * planes])
+                factors = self._factors(node, j, other, at, weighted)
+                new.extend(numbers.add_product(total, *factors))
+            return new
+
+        parts = code.loop("1", k, carried, body)
+        values = [
+            tuple(parts[i * numbers.planes : (i + 1) * numbers.planes]) for i in range(len(nodes))
+        ]
+        return [numbers.settle(value) for value in values]
+
+    def _factors(self, node: int, j: str, other: str, at: Any, weighted: Any) -> Any:
+        """The factors of the product with index j in a node's sum; `other` is k - j."""
+        graph, numbers = self.graph, self.numbers
+        operation, a, *rest = graph.nodes[node]
+        b = rest[0] if rest else a
+        match operation:
+            case "*":
+                return at(j, a), at(other, b)
+            case "/":
+                return at(j, b), at(other, node)
+            case "sqrt":
+                return at(j, node), at(other, node)
+            case "slope":
+                return at(j, a), at(other, a)
+            case "exp":
+                return weighted(a), at(other, node)
+            case "log":
+                return weighted(node), at(other, a)
+            case "tan" | "tanh":
+                return weighted(a), at(other, graph.find("slope", node))
+            case "power":
+                exponent = numbers.multiply(self.first[b], numbers.whole(other))
+                weight = numbers.subtract(exponent, numbers.whole(j))
+                return numbers.multiply(weight, at(other, a)), at(j, node)
+        return weighted(a), at(other, graph.find(_PARTNERS[operation], a))
+
+    def _finished(
+        self, node: int, total: Value, now: dict[int, Value | None], one_over_k: Value
+    ) -> Value:
+        """The coefficient of order k, from its sum and the products with a factor of order 0."""
+        graph, numbers, first = self.graph, self.numbers, self.first
+        operation, a, *rest = graph.nodes[node]
+        b = rest[0] if rest else a
+        now_a, now_b = now[a], now[b] if operation in ("*", "/") else None
+
+        def plus(value: Value, x: Value, y: Value) -> Value:
+            return numbers.settle(numbers.add_product(value, x, y))
+
+        def times(x: Value, y: Value) -> Value:
+            return numbers.multiply(x, y)
+
+        match operation:
+            case "*":
+                return plus(plus(total, first[a], now_b), now_a, first[b])
+            case "/":
+                total = plus(total, now_b, first[node])
+                rest_ = numbers.negate(total) if now_a is None else numbers.subtract(now_a, total)
+                return times(rest_, self.inverse[node])
+            case "sqrt":
+                return times(numbers.subtract(now_a, total), self.inverse[node])
+            case "log":
+                shared = times(total, one_over_k)
+                return times(numbers.subtract(now_a, shared), self.inverse[node])
+            case "power":
+                shared = times(total, one_over_k)
+                leading = times(first[b], now_a)
+                return times(plus(shared, leading, first[node]), self.inverse[node])
+            case "slope":
+                twice = numbers.add(now_a, now_a)
+                total = plus(total, first[a], twice)
+                return total if graph.nodes[a][0] == "tan" else numbers.negate(total)
+        shared = times(total, one_over_k)
+        if operation in ("tan", "tanh"):
+            return plus(shared, now_a, first[graph.find("slope", node)])
+        if operation == "exp":
+            return plus(shared, now_a, first[node])
+        value = plus(shared, now_a, first[graph.find(_PARTNERS[operation], a)])
+        return numbers.negate(value) if operation == "cos" else value
+
+    # ---- the step ----------------------------------------------------------------------------
+
+    def _length(self) -> str:
+        """The length at which the last two orders meet the tolerance, relative to the largest
+        magnitude of each state: h = min (tolerance / max_i |c_i| / scale_i)^(1/order)."""
+        numbers, op = self.numbers, self.numbers.op
+        largest = {order: numbers.literal(1e-290) for order in (self.orders - 1, self.orders)}
+        for i, state in enumerate(self.graph.states):
+            place = self._at("%states", (3 * i + 2) * numbers.width)
+            value, known = numbers.call("fabs", self.first[state][0]), numbers.load_one(place)
+            scale = numbers.call("maxnum", value, known)
+            numbers.store_one(scale, place)
+            for order in largest:
+                size = numbers.call("fabs", numbers.load_one(self._coefficient(state, order)))
+                ratio = op("fdiv", size, scale)
+                largest[order] = numbers.call("maxnum", largest[order], ratio)
+        tolerance = numbers.spread("%t")[0]
+        exponents = [
+            op(
+                "fmul",
+                op("fsub", tolerance, numbers.log2_estimate(size)),
+                numbers.literal(1.0 / order),
+            )
+            for order, size in largest.items()
+        ]
+        for node, (operation, *operands) in enumerate(self.graph.nodes):
+            if operation in REACH and self.graph.is_sum[node]:
+                exponents.append(self._reach(operands[0], REACH[operation] * self.orders))
+        length = numbers.exp2_estimate(reduce(lambda a, b: numbers.call("minnum", a, b), exponents))
+        numbers.store_one(length, self._at("%delayed", numbers.width))
+        return length
+
+    def _reach(self, node: int, reach: float) -> str:
+        """log2 of half the least (reach / |c_k|)^(1/k), k > 0: with steps shorter than that,
+        Σ_{k>0} |c_k| h^k is at most `reach`."""
+        numbers, op = self.numbers, self.numbers.op
+        doubles = Doubles(self.code, numbers.width)
+        log2_reach = doubles.literal(math.log2(reach))
+
+        def body(k: str, least: list[str]) -> list[str]:
+            size = numbers.call("fabs", numbers.load_one(self._coefficient(node, k)))
+            size = numbers.call("maxnum", size, numbers.literal(1e-290))
+            room = op("fsub", log2_reach, numbers.log2_estimate(size))
+            return [numbers.call("minnum", least[0], op("fmul", room, doubles.one_over(k)[0]))]
+
+        start = [(numbers.type, numbers.literal(900.0))]
+        (least,) = self.code.loop("1", str(self.orders), start, body)
+        return op("fsub", least, numbers.literal(1.0))
+
+    def _advance(self, length: str) -> None:
+        """Sum the series at the step's end; the sum keeps its rounding error for the next one."""
+        numbers, code, planes = self.numbers, self.code, self.numbers.planes
+        h = numbers.exactly(length)
+
+        def body(k: str, parts: list[str]) -> list[str]:
+            new: list[str] = []
+            for i, state in enumerate(self.graph.states):
+                total = numbers.multiply(tuple(parts[i * planes : (i + 1) * planes]), h)
+                new += numbers.add(total, numbers.load(self._coefficient(state, k)))
+            return new
+
+        last = [numbers.load(self._coefficient(state, self.orders)) for state in self.graph.states]
+        carried = [(numbers.type, part) for value in last for part in value]
+        parts = code.loop(str(self.orders - 1), "0", carried, body, step=-1)
+        for i, state in enumerate(self.graph.states):
+            change = numbers.multiply(tuple(parts[i * planes : (i + 1) * planes]), h)
+            place = self._at("%states", 3 * i * numbers.width)
+            low_place = self._at("%states", (3 * i + 1) * numbers.width)
+            hi, lo = numbers.carried_sum(self.first[state], change, numbers.load_one(low_place))
+            numbers.store_one(hi, place)
+            numbers.store_one(lo, low_place)
+
+
+def _remembered(graph: Graph) -> list[int]:
+    """The nodes whose coefficients later orders need: the states come first."""
+    needed = dict.fromkeys(graph.states)
+    for node, (operation, *operands) in enumerate(graph.nodes):
+        if graph.is_sum[node]:
+            needed |= dict.fromkeys(i for i in operands if not graph.constant[i])
+            if operation != "*":
+                needed[node] = None
+    return list(needed)
+
+
+def _series(n: int, precision: Precision, width: int) -> Code:
+    """The function that sums one lane's series of n states at `POINTS` times from its beginning:
+    they come in `states`, the lane's coefficients in `parameters`; rounded to doubles."""
+    code = Code()
+    points = Doubles(code, POINTS)
+    planes = 1 if precision == "double" else 2
+    orders, row = ORDERS[precision], planes * width
+
+    def coefficient(state: int, place: str) -> str:
+        base = code.emit(f"getelementptr double, ptr %parameters, i64 {state * (orders + 1) * row}")
+        where = code.emit(f"getelementptr double, ptr {base}, i64 {place}")
+        return points.spread(code.emit(f"load double, ptr {where}"))[0]
+
+    x = points.load_one("%states")
+
+    def body(k: str, totals: list[str]) -> list[str]:
+        place = code.emit(f"mul i64 {k}, {row}")
+        return [
+            points.call("fma", total, x, coefficient(i, place)) for i, total in enumerate(totals)
+        ]
+
+    highest = [(points.type, coefficient(i, str(orders * row))) for i in range(n)]
+    for i, total in enumerate(code.loop(str(orders - 1), "0", highest, body, step=-1)):
+        low = coefficient(i, str(width)) if planes == 2 else points.literal(0.0)
+        value = points.op("fadd", coefficient(i, "0"), points.call("fma", total, x, low))
+        points.store_one(value, code.emit(f"getelementptr double, ptr %out, i64 {i * POINTS}"))
+    return code

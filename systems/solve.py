@@ -1,0 +1,152 @@
+"""A system's solutions through given states, by the most precise integrator that suits it.
+
+Analytic equations go to the Taylor integrator; those with kinks, jumps, delays or removable
+singularities to DOP853, whose step size control copes with them.
+"""
+
+import math
+import re
+
+import numpy as np
+from jaxtyping import Float
+
+from systems import integrate as dop853
+from systems import integrate_taylor as taylor
+from systems.catalog import System
+from systems.integrate import IntegrationError
+from systems.jets import has_series
+from systems.lanes import Precision
+
+PRECISIONS: tuple[Precision, ...] = ("double", "double-double")
+
+
+def solve(
+    system: System,
+    times: Float[np.ndarray, "times"],
+    initial: Float[np.ndarray, "trajectories dim"],
+    *,
+    starts: Float[np.ndarray, "trajectories"] | None = None,
+    epochs: Float[np.ndarray, "trajectories"] | None = None,
+    precision: Precision | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_seconds: float = math.inf,
+) -> tuple[Float[np.ndarray, "trajectories times dim"], dict[int, str]]:
+    """The states at increasing `times`, of the solutions that are in `initial` at `starts`
+    (default 0); and for each trajectory that could not be followed, why (its states are nan).
+
+    `precision`, `rtol` and `atol` are explained at `simulate`. Equations that read the time see it
+    counted from `-epochs`. `max_seconds` bounds the time spent on every batch of trajectories.
+    """
+    precision = precision_of(system, precision, rtol)
+    m = len(initial)
+    starts = np.zeros(m) if starts is None else np.asarray(starts, dtype=float)
+    epochs = np.zeros(m) if epochs is None else np.asarray(epochs, dtype=float)
+    times = np.ascontiguousarray(times, dtype=float)
+    initial = np.ascontiguousarray(initial, dtype=float)
+    _check(system, times, initial, starts, rtol, atol)
+    if not has_series(system):
+        return _by_dop853(system, times, initial, starts, epochs, rtol, atol, max_seconds)
+    out = np.empty((m, len(times), system.dimension))
+    failures: dict[int, str] = {}
+    width = taylor.WIDTHS[precision]
+    for first in range(0, m, width):
+        some = slice(first, first + width)
+        lanes = taylor.Lanes(
+            system,
+            initial[some],
+            starts=starts[some],
+            epochs=epochs[some],
+            precision=precision,
+            tolerance=rtol,
+            least_scale=atol / (rtol or 1.0) if atol else 0.0,
+        )
+        out[some] = lanes.advance(times, max_seconds=max_seconds)
+        failures |= {first + lane: reason for lane, reason in lanes.failures.items()}
+    return out, failures
+
+
+def precision_of(
+    system: System, precision: Precision | None = None, rtol: float | None = None
+) -> Precision:
+    """The precision that a call means: the best that the equations allow, but "double" where a
+    tolerance is given. Raises `ValueError` for one that they do not allow."""
+    if precision is None:
+        return "double-double" if rtol is None and has_series(system) else "double"
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; {precision!r} arrived.")
+    if precision == "double-double" and not has_series(system):
+        raise ValueError(
+            f"{system.name}: double-double precision needs equations without kinks, jumps, delays "
+            "and exprel; leave `precision` out for the best that these allow."
+        )
+    return precision
+
+
+def method_of(system: System, precision: Precision) -> str:
+    """What provenance says of how a solution was computed; raised with every change of bits."""
+    return f"{taylor.METHOD if has_series(system) else dop853.METHOD} {precision}"
+
+
+def _check(
+    system: System,
+    times: np.ndarray,
+    initial: np.ndarray,
+    starts: np.ndarray,
+    rtol: float | None,
+    atol: float | None,
+) -> None:
+    name = system.name
+    if initial.ndim != 2 or initial.shape[1] != system.dimension:
+        raise ValueError(
+            f"{name}: initial states are (trajectories, {system.dimension}); "
+            f"an array of shape {initial.shape} arrived."
+        )
+    if not (times.ndim == 1 and len(times) and (times[1:] >= times[:-1]).all()):
+        raise ValueError(f"{name}: times are increasing and one-dimensional.")
+    if not (np.isfinite(times).all() and np.isfinite(initial).all()):
+        raise ValueError(f"{name}: times and initial states are finite numbers.")
+    if times[0] < starts.max(initial=-math.inf):
+        raise ValueError(f"{name}: times are not before {starts.max():g}, where solutions start.")
+    for label, value in (("rtol", rtol), ("atol", atol)):
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{name}: {label} is positive; {value:g} arrived.")
+
+
+def _by_dop853(
+    system: System,
+    times: np.ndarray,
+    initial: np.ndarray,
+    starts: np.ndarray,
+    epochs: np.ndarray,
+    rtol: float | None,
+    atol: float | None,
+    max_seconds: float,
+) -> tuple[np.ndarray, dict[int, str]]:
+    from systems.llvm import compile_field
+
+    compiled, floor = compile_field(system), dop853.floor_of(system)
+    out = np.full((len(initial), len(times), system.dimension), np.nan)
+    failures: dict[int, str] = {}
+    for i, state in enumerate(initial):
+        shift = epochs[i] if _reads_time(system) else 0.0
+        try:
+            out[i] = dop853.integrate(
+                compiled,
+                shift + times,
+                state[None],
+                name=system.name,
+                start=shift + starts[i],
+                rtol=rtol or dop853.RTOL,
+                atol=atol or dop853.ATOL,
+                floor=floor,
+                max_seconds=max_seconds,
+            )[0]
+        except IntegrationError as error:
+            failures[i] = str(error).removeprefix(f"{system.name}: ")
+    return out, failures
+
+
+def _reads_time(system: System) -> bool:
+    texts = (*system.lets.values(), *system.equations.values())
+    return any(re.search(r"\bt\b", text) for text in texts)
