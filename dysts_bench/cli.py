@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dysts_bench.executors import Executor, Failed
     from dysts_bench.task import Profile, Suite, Task
     from systems import System
+    from systems.calibrate import Measured
 
 app = typer.Typer(
     help="Benchmark forecasters on chaotic systems.",
@@ -127,22 +128,30 @@ def generate(
 @app.command()
 def calibrate(
     systems: Systems = "all",
-    seconds: Annotated[float, typer.Option(help="At most, for each edition of a system.")] = 60.0,
+    seconds: Annotated[
+        float, typer.Option(help="At most, for the exponents of each edition of a system.")
+    ] = 60.0,
     again: Annotated[bool, typer.Option(help="Also where nothing has changed since.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes; one process writes.")] = 1,
+    literature: Annotated[
+        bool, typer.Option(help="Instead: systems at the parameters of published exponents.")
+    ] = False,
 ) -> None:
-    """Measure periods and Lyapunov exponents and write them into the catalog."""
+    """Measure what the catalog says of systems, and write it there. May be stopped and resumed."""
     from systems.calibrate import calibrate_catalog
+    from systems.literature import measure_literature
 
+    failed = False
     with _readable_errors():
-        for system, facts in calibrate_catalog(
-            _system_names(systems), seconds=seconds, again=again
-        ):
-            largest = facts["lyapunov_spectrum"][0]
+        names = _system_names(systems)
+        measure = measure_literature if literature else calibrate_catalog
+        for found in measure(names, seconds=seconds, again=again, jobs=jobs):
             print(
-                f"{system.name}, edition {system.edition}: period {facts['period']:.4g}, "
-                f"largest exponent {largest:.4g}",
-                flush=True,
+                f"{found.system.name}, edition {found.system.edition}: {_found(found)}", flush=True
             )
+            failed |= bool(found.problem)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -357,6 +366,15 @@ def _conclude(console: "Console", results: Path, suite: str) -> None:
     records.write_atomically(results / name, as_text(table, "csv"))
     display.print_leaderboard(console, table, "valid_prediction_time")
     display.print_failures(console, failures(rows))
+
+
+def _found(measured: "Measured") -> str:
+    if measured.problem:
+        return f"not measured: {measured.problem}"
+    facts = measured.facts
+    told = f"period {facts['period']:.4g}, largest exponent {facts['lyapunov_spectrum'][0]:.4g}"
+    wrong = facts.get("measured", {}).get("mismatches", [])
+    return f"{told}; {'; '.join(wrong)}" if wrong else told
 
 
 def _verdict_on_system(system: "System") -> tuple[bool, str]:

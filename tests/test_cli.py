@@ -259,9 +259,10 @@ def test_calibrate_prints_what_it_measured(monkeypatch):
     import systems
     from systems import calibrate
 
-    def measured(names, *, seconds, again):
-        assert (names, seconds, again) == (["Lorenz"], 5.0, True)
-        yield systems.load("Lorenz"), {"period": 0.75, "lyapunov_spectrum": [0.9056, 0.0, -14.57]}
+    def measured(names, *, seconds, again, jobs):
+        assert (names, seconds, again, jobs) == (["Lorenz"], 5.0, True, 1)
+        facts = {"period": 0.75, "lyapunov_spectrum": [0.9056, 0.0, -14.57]}
+        yield calibrate.Measured(systems.load("Lorenz"), facts)
 
     monkeypatch.setattr(calibrate, "calibrate_catalog", measured)
     printed = cli("calibrate", "--systems", "Lorenz", "--seconds", "5", "--again")
