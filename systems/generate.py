@@ -13,22 +13,17 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from systems.burn_in import PERTURBATION, on_attractor
 from systems.catalog import CATALOG, System
-from systems.integrate import (
-    ATOL,
-    METHOD,
-    RTOL,
-    IntegrationError,
-    floor_of,
-    integrate,
-)
+from systems.integrate import IntegrationError
+from systems.lanes import Precision
+from systems.random_streams import random_stream
+from systems.solve import method_of, precision_of, solve
 from systems.storage import cached
 from systems.trajectory import Trajectory
 
 Observe = Literal["all", "states"] | Sequence[str]
 
-PERTURBATION = 1e-3  # relative size of the random change of the catalog's initial state
-ATTEMPTS = 20  # initial states tried for one trajectory before the system is said to escape
 POINTS_PER_PERIOD = 100.0  # where no other sampling is asked for
 
 
@@ -37,30 +32,35 @@ def simulate(
     times: Float[np.ndarray, "times"],
     *,
     initial: Float[np.ndarray, "trajectories dim"] | None = None,
-    rtol: float = RTOL,
-    atol: float = ATOL,
+    precision: Precision | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
     max_seconds: float = math.inf,
 ) -> Trajectory:
     """The raw states through `initial` at time 0 (default: the catalog's), without burn-in.
 
-    A delay system holds `initial` for all times before 0. Raises `IntegrationError` for a
-    trajectory that diverges.
+    `precision`: "double" or "double-double" (32 digits on the way, analytic equations only);
+    default: the best that the equations allow, or "double" where a tolerance is given. `rtol`,
+    `atol`: bounds on the error of a step, relative and in the states' units; default: rounding. A
+    delay system holds `initial` for all times before 0. Raises `IntegrationError` for a trajectory
+    that diverges.
     """
-    from systems.llvm import compile_field
-
     if initial is None:
         initial = np.array([system.initial])
-    states = integrate(
-        compile_field(system),
+    precision = precision_of(system, precision, rtol)
+    states, failures = solve(
+        system,
         times,
         initial,
-        name=system.name,
+        precision=precision,
         rtol=rtol,
         atol=atol,
-        floor=floor_of(system),
         max_seconds=max_seconds,
     )
-    provenance = _facts(system) | {"rtol": rtol, "atol": atol}
+    if failures:
+        number, reason = next(iter(failures.items()))
+        raise IntegrationError(f"{system.name}: trajectory {number}: {reason}.")
+    provenance = _facts(system, precision) | {"rtol": rtol, "atol": atol}
     return Trajectory(np.array(times, dtype=float), states, system.states, provenance)
 
 
@@ -77,8 +77,9 @@ def trajectory(
     process_noise: float = 0.0,
     noise: float = 0.0,
     observe: Observe = "all",
-    rtol: float = RTOL,
-    atol: float = ATOL,
+    precision: Precision | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
     cache: bool = True,
 ) -> Trajectory:
     """`n` points of each of `trajectories` independent trajectories on the attractor.
@@ -104,13 +105,14 @@ def trajectory(
         transient=transient,
         noise=noise,
         observe=observe,
+        precision=precision,
         rtol=rtol,
         atol=atol,
     )
     if process_noise:
         from systems.process_noise import noise_facts
 
-        facts |= noise_facts(system, process_noise)
+        facts |= noise_facts(system, process_noise, facts["dt"])
     return cached(facts, lambda: _made(system, facts)) if cache else _made(system, facts)
 
 
@@ -159,15 +161,16 @@ def sampling_facts(
     transient: float | None,
     noise: float,
     observe: Observe,
-    rtol: float,
-    atol: float,
+    precision: Precision | None,
+    rtol: float | None,
+    atol: float | None,
 ) -> dict[str, Any]:
     """All that determines the numbers of a trajectory, checked; JSON."""
     _check_numbers(n, trajectories, seed, noise)
     burn_in = _default_transient(system) if transient is None else float(transient)
     if not (burn_in >= 0 and math.isfinite(burn_in)):
         raise ValueError(f"{system.name}: transient is finite and ≥ 0; {burn_in:g} arrived.")
-    return _facts(system) | {
+    return _facts(system, precision_of(system, precision, rtol)) | {
         "n": int(n),
         "dt": dt,
         "period": system.period,
@@ -178,9 +181,8 @@ def sampling_facts(
         "perturbation": PERTURBATION,
         "noise": float(noise),
         "coordinates": list(_coordinates(system, observe)),
-        "rtol": float(rtol),
-        "atol": float(atol),
-        "floor": floor_of(system),
+        "rtol": rtol,
+        "atol": atol,
     }
 
 
@@ -211,12 +213,6 @@ def _with_noise(states: np.ndarray, system: System, facts: Mapping[str, Any]) ->
         rng = random_stream(system, facts["seed"], "observation noise", number)
         noisy.append(run + facts["noise"] * run.std(axis=0) * rng.standard_normal(run.shape))
     return np.stack(noisy)
-
-
-def random_stream(system: System, seed: int, purpose: str, number: int) -> np.random.Generator:
-    """Random numbers of their own for each system, purpose, and number of a trajectory or draw."""
-    tag = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:4], "big")
-    return np.random.default_rng([seed, int(system.hash[:8], 16), tag, number])
 
 
 @once
@@ -263,62 +259,27 @@ def _default_transient(system: System) -> float:
     return 50.0
 
 
-def _facts(system: System) -> dict[str, Any]:
+def _facts(system: System, precision: Precision) -> dict[str, Any]:
     return {
         "system": system.name,
         "edition": system.edition,
         "system_hash": system.hash,
-        "method": METHOD,
+        "method": method_of(system, precision),
+        "precision": precision,
     }
 
 
 def _generate(system: System, facts: Mapping[str, Any], coordinates: tuple[str, ...]) -> Trajectory:
-    rng = np.random.default_rng([facts["seed"], int(system.hash[:8], 16)])
     times = np.arange(facts["n"]) * facts["dt"]
-    runs, rejected = [], 0
-    for _ in range(facts["trajectories"]):
-        run_times, states, failures = _on_attractor(system, times, facts, rng)
-        runs.append(_select(system, states, run_times, coordinates))
-        rejected += failures
-    states = np.stack(runs)
-    if facts["noise"]:
-        deviation = states.std(axis=(0, 1))
-        states = states + facts["noise"] * deviation * rng.standard_normal(states.shape)
-    return Trajectory(times, states, coordinates, dict(facts) | {"rejected": rejected})
-
-
-def _on_attractor(
-    system: System,
-    times: np.ndarray,
-    facts: Mapping[str, Any],
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """One trajectory after its burn-in: times since its start, states, and how many initial states
-    escaped before."""
-    from systems.llvm import compile_field
-
-    compiled = compile_field(system)
-    initial = np.array(system.initial)
-    for failures in range(ATTEMPTS):
-        start = initial * (1 + PERTURBATION * rng.standard_normal(initial.shape))
-        burn_in = facts["transient"] * (1 + rng.uniform()) * system.period
-        try:
-            states = integrate(
-                compiled,
-                burn_in + times,
-                start[None],
-                name=system.name,
-                rtol=facts["rtol"],
-                atol=facts["atol"],
-                floor=facts["floor"],
-            )
-        except IntegrationError as error:
-            last = error
-            continue
-        return burn_in + times, states[0], failures
-    raise IntegrationError(
-        f"{system.name}: {ATTEMPTS} initial states near the catalog's escape. Last: {last}"
-    ) from last
+    names = ("trajectories", "seed", "transient", "precision", "rtol", "atol")
+    states, burn_ins, rejected = on_attractor(
+        system, times, **{name: facts[name] for name in names}
+    )
+    seen = [
+        _select(system, run, burn_in + times, coordinates)
+        for run, burn_in in zip(states, burn_ins, strict=True)
+    ]
+    return Trajectory(times, np.stack(seen), coordinates, dict(facts) | {"rejected": rejected})
 
 
 def _select(

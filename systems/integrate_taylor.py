@@ -28,11 +28,17 @@ _REASONS = {
 }
 
 
+def width_of(trajectories: int, precision: Precision) -> int:
+    """How many trajectories to follow side by side."""
+    return 1 if trajectories == 1 else WIDTHS[precision]
+
+
 class Lanes:
     """Trajectories on their way, as many as fit side by side.
 
-    `advance` fills in the states at further times; it can be called again with later ones.
-    `failures` says which trajectories ended, and why.
+    `width` is 1 or more; no trajectory depends on it. `advance` fills in the states at further
+    times; it can be called again with later ones. `failures` says which trajectories ended, and
+    why.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class Lanes:
         system: System,
         initial: Float[np.ndarray, "trajectories dim"],
         *,
+        width: int,
         starts: Float[np.ndarray, "trajectories"] | float = 0.0,
         epochs: Float[np.ndarray, "trajectories"] | float = 0.0,
         precision: Precision = "double",
@@ -47,7 +54,6 @@ class Lanes:
         least_scale: float = 0.0,
     ) -> None:
         m, n = initial.shape
-        width = 1 if m == 1 else WIDTHS[precision]
         assert m <= width, f"{m} trajectories in {width} lanes"
         self.step = compile_step(system, precision, width)
         self.trajectories = m

@@ -16,12 +16,13 @@ states first, `ORDERS + 1` values (of one or two doubles).
 
 import ctypes
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
 
 from systems import llvm, machine_code
+from systems.calculus import partial_derivatives
 from systems.catalog import System
 from systems.expr import TIME
 from systems.lanes import Code, Doubles, Precision, Value, arithmetic
@@ -55,57 +56,69 @@ class Step:
     parameters: tuple[float, ...]
 
 
-def compile_step(system: System, precision: Precision, width: int) -> Step:
-    """The step of `system` for `width` trajectories as machine code; compiled once a process."""
-    return compile_steps([system], precision, width)[0]
+def compile_step(
+    system: System, precision: Precision, width: int, *, vectors: int = 0, orders: int | None = None
+) -> Step:
+    """The step of `system` for `width` trajectories as machine code; compiled once a process.
+
+    With `vectors`, the state is followed by so many tangent vectors v, dv/dt = J v.
+    """
+    return compile_steps([system], precision, width, vectors=vectors, orders=orders)[0]
 
 
-def compile_steps(systems: Sequence[System], precision: Precision, width: int) -> list[Step]:
+def compile_steps(
+    systems: Sequence[System],
+    precision: Precision,
+    width: int,
+    *,
+    vectors: int = 0,
+    orders: int | None = None,
+) -> list[Step]:
     """The steps of many systems, those not yet compiled in one module."""
-    keys = [f"{llvm.identity(system)} {precision} {width}" for system in systems]
+    orders = orders or ORDERS[precision]
+    kind = f"{precision} {width} {vectors} {orders}"
+    keys = [f"{llvm.identity(system)} {kind}" for system in systems]
     missing = {
         key: system for key, system in zip(keys, systems, strict=True) if key not in _compiled
     }
-    roles = ("step", "series", "size")
-    names = [f"{role}_{i}" for i in range(len(missing)) for role in roles]
     if missing:
-        made_from = machine_code.sources("expr.py", "lower.py", "llvm.py", "lanes.py", "jets.py")
+        graphs = (Graph(system, vectors) for system in missing.values())
+        roles = ("step", "series", "size")
         found = machine_code.addresses(
-            names,
-            [made_from, *missing],
-            lambda: _module(list(missing.values()), precision, width),
+            [f"{role}_{i}" for i in range(len(missing)) for role in roles],
+            [machine_code.sources(*_SOURCES), *missing],
+            lambda: _module(graphs, precision, width, orders),
         )
         size = ctypes.CFUNCTYPE(ctypes.c_int64)
         sizes = [size(address)() for address in found[2::3]]
         facts = zip(found[::3], found[1::3], sizes, strict=True)
         _compiled.update(zip(missing, facts, strict=True))
     return [
-        _step(system, precision, width, *_compiled[key])
+        Step(
+            *_compiled[key],
+            system.dimension * (1 + vectors),
+            precision,
+            width,
+            tuple(system.parameters.values()),
+        )
         for system, key in zip(systems, keys, strict=True)
     ]
 
 
+_SOURCES = ("expr.py", "lower.py", "llvm.py", "calculus.py", "lanes.py", "jets.py")
 _compiled: dict[str, tuple[int, int, int]] = {}
 
 
-def _step(
-    system: System, precision: Precision, width: int, step: int, series: int, size: int
-) -> Step:
-    parameters = tuple(system.parameters.values())
-    return Step(step, series, size, system.dimension, precision, width, parameters)
-
-
-def _module(systems: Sequence[System], precision: Precision, width: int) -> str:
-    codes: list[Code] = []
+def _module(graphs: Iterable["Graph"], precision: Precision, width: int, orders: int) -> str:
+    external: set[str] = set()
     text = ""
-    for i, system in enumerate(systems):
-        writer = _Writer(Graph(system), precision, width)
-        codes.append(writer.write())
-        text += llvm.definition(f"step_{i}", codes[-1].lines)
-        codes.append(_series(system.dimension, precision, width))
-        text += llvm.definition(f"series_{i}", codes[-1].lines)
+    for i, graph in enumerate(graphs):
+        writer = _Writer(graph, precision, width, orders)
+        for role, code in (("step", writer.write()), ("series", writer.write_series())):
+            external |= code.external
+            text += llvm.definition(f"{role}_{i}", code.lines)
         text += f"define i64 @size_{i}() {{\n  ret i64 {writer.size}\n}}\n"
-    return "\n".join(sorted(set().union(*(code.external for code in codes)))) + "\n" + text
+    return "\n".join(sorted(external)) + "\n" + text
 
 
 # functions whose coefficients need those of another function of the same argument
@@ -121,20 +134,36 @@ class Graph:
     "slope" for 1 + tan² and 1 - tanh²), or an input: a state, a parameter, a number, the time.
     """
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, vectors: int = 0) -> None:
         self.nodes: list[tuple[Any, ...]] = []
         self.constant: list[bool] = []
         self.is_sum: list[bool] = []  # coefficients are sums over all lower orders
         self.level: list[int] = []  # sums of one level do not need each other
         self._known: dict[tuple[Any, ...], int] = {}
-        self.states = [self.node("state", i) for i in range(system.dimension)]
-        env = dict(zip(system.states, self.states, strict=True))
+        n = system.dimension
+        self.states = [self.node("state", i) for i in range(n * (1 + vectors))]
+        env = dict(zip(system.states, self.states, strict=False))
         env |= {name: self.node("parameter", i) for i, name in enumerate(system.parameters)}
         env[TIME] = self.node("time")
         table = self._table()
-        for name, tree in system.let_trees.items():
+        derivatives = partial_derivatives(system) if vectors else None
+        for name, tree in (derivatives.lets if derivatives else system.let_trees).items():
             env[name] = evaluate(tree, env, table)
         self.derivatives = [evaluate(tree, env, table) for tree in system.equation_trees]
+        if derivatives:
+            rows = [
+                {j: evaluate(tree, env, table) for j, tree in row.items()}
+                for row in derivatives.by_state
+            ]
+            for vector in range(1, 1 + vectors):
+                v = self.states[vector * n : (vector + 1) * n]
+                self.derivatives += [self._dot(row, v) for row in rows]
+
+    def _dot(self, row: Mapping[int, int], v: list[int]) -> int:
+        terms = [self.node("*", entry, v[j]) for j, entry in row.items()]
+        if not terms:
+            return self.node("number", 0.0)
+        return reduce(lambda a, b: self.node("+", a, b), terms)
 
     def node(self, operation: str, *operands: Any) -> int:
         node = (operation, *operands)
@@ -186,11 +215,11 @@ class Graph:
 class _Writer:
     """Writes the step of one system; `node` stands for its number in the graph, k for an order."""
 
-    def __init__(self, graph: Graph, precision: Precision, width: int) -> None:
+    def __init__(self, graph: Graph, precision: Precision, width: int, orders: int) -> None:
         self.graph = graph
         self.code = Code()
         self.numbers = arithmetic(precision, self.code, width)
-        self.orders = ORDERS[precision]
+        self.orders = orders
         self.row = self.numbers.planes * width  # doubles of one coefficient
         self.slots = {node: slot for slot, node in enumerate(_remembered(graph))}
         self.size = len(self.slots) * (self.orders + 1) * self.row
@@ -277,7 +306,7 @@ class _Writer:
         """Coefficients of order k of every node, then of order k + 1 of the states."""
         graph, numbers = self.graph, self.numbers
         one_over_k = numbers.one_over(k)
-        now: dict[int, Value | None] = {}  # None: zero
+        now: dict[int, Value] = {}  # without the constants, where it is zero
         for level in range(max(graph.level) + 1):
             members = [i for i, other in enumerate(graph.level) if other == level]
             sums = [i for i in members if graph.is_sum[i]]
@@ -285,48 +314,44 @@ class _Writer:
             for node in members:
                 if node in totals:
                     now[node] = self._finished(node, totals[node], now, one_over_k)
-                else:
+                elif not graph.constant[node]:
                     now[node] = self._linear(node, now, k)
-                value = now[node]
-                if value is not None:
-                    self._keep(node, k, value)
+                if node in now:
+                    self._keep(node, k, now[node])
         following = self.code.emit(f"add i64 {k}, 1")
         one_over_next = numbers.one_over(following)
         for state, derivative in zip(graph.states, graph.derivatives, strict=True):
-            value = now[derivative]
-            value = numbers.number(0.0) if value is None else numbers.multiply(value, one_over_next)
+            value = numbers.number(0.0)
+            if derivative in now:
+                value = numbers.multiply(now[derivative], one_over_next)
             numbers.store(value, self._coefficient(state, following))
         return []
 
-    def _linear(self, node: int, now: dict[int, Value | None], k: str) -> Value | None:
+    def _linear(self, node: int, now: Mapping[int, Value], k: str) -> Value:
         numbers, (operation, *operands) = self.numbers, self.graph.nodes[node]
-        if self.graph.constant[node]:
-            return None
         if operation == "state":
             return numbers.load(self._coefficient(node, k))
         if operation == "time":
             first = self.code.emit(f"icmp eq i64 {k}, 1")
             one = self.code.emit(f"select i1 {first}, double 1.0, double 0.0")
             return numbers.spread(one)
-        a, b = now[operands[0]], now[operands[-1]]
+        a, b = operands[0], operands[-1]
         match operation:
             case "neg":
-                return numbers.negate(a)
-            case "*" if a is None:
-                return numbers.multiply(self.first[operands[0]], b)
+                return numbers.negate(now[a])
+            case "*" if a in now:
+                return numbers.multiply(now[a], self.first[b])
             case "*":
-                return numbers.multiply(a, self.first[operands[1]])
+                return numbers.multiply(self.first[a], now[b])
             case "/":
-                return numbers.multiply(a, self.inverse[node])
-            case "+" if a is None or b is None:
-                return b if a is None else a
-            case "+":
-                return numbers.add(a, b)
-            case "-" if a is None or b is None:
-                return a if b is None else numbers.negate(b)
-            case "-":
-                return numbers.subtract(a, b)
-        raise AssertionError(f"{operation} is not linear")
+                return numbers.multiply(now[a], self.inverse[node])
+            case "+" if a in now and b in now:
+                return numbers.add(now[a], now[b])
+            case "-" if a in now and b in now:
+                return numbers.subtract(now[a], now[b])
+            case "-" if b in now:
+                return numbers.negate(now[b])
+        return now[a] if a in now else now[b]
 
     def _sums(self, k: str, nodes: list[int]) -> list[Value]:
         """Σ_{0<j<k} of each node's products; all nodes share one loop over j."""
@@ -391,13 +416,12 @@ class _Writer:
         return weighted(a), at(other, graph.find(_PARTNERS[operation], a))
 
     def _finished(
-        self, node: int, total: Value, now: dict[int, Value | None], one_over_k: Value
+        self, node: int, total: Value, now: Mapping[int, Value], one_over_k: Value
     ) -> Value:
         """The coefficient of order k, from its sum and the products with a factor of order 0."""
         graph, numbers, first = self.graph, self.numbers, self.first
         operation, a, *rest = graph.nodes[node]
         b = rest[0] if rest else a
-        now_a, now_b = now[a], now[b] if operation in ("*", "/") else None
 
         def plus(value: Value, x: Value, y: Value) -> Value:
             return numbers.settle(numbers.add_product(value, x, y))
@@ -407,30 +431,28 @@ class _Writer:
 
         match operation:
             case "*":
-                return plus(plus(total, first[a], now_b), now_a, first[b])
+                return plus(plus(total, first[a], now[b]), now[a], first[b])
             case "/":
-                total = plus(total, now_b, first[node])
-                rest_ = numbers.negate(total) if now_a is None else numbers.subtract(now_a, total)
+                total = plus(total, now[b], first[node])
+                rest_ = numbers.subtract(now[a], total) if a in now else numbers.negate(total)
                 return times(rest_, self.inverse[node])
             case "sqrt":
-                return times(numbers.subtract(now_a, total), self.inverse[node])
-            case "log":
-                shared = times(total, one_over_k)
-                return times(numbers.subtract(now_a, shared), self.inverse[node])
-            case "power":
-                shared = times(total, one_over_k)
-                leading = times(first[b], now_a)
-                return times(plus(shared, leading, first[node]), self.inverse[node])
+                return times(numbers.subtract(now[a], total), self.inverse[node])
             case "slope":
-                twice = numbers.add(now_a, now_a)
-                total = plus(total, first[a], twice)
+                total = plus(total, first[a], numbers.add(now[a], now[a]))
                 return total if graph.nodes[a][0] == "tan" else numbers.negate(total)
         shared = times(total, one_over_k)
-        if operation in ("tan", "tanh"):
-            return plus(shared, now_a, first[graph.find("slope", node)])
-        if operation == "exp":
-            return plus(shared, now_a, first[node])
-        value = plus(shared, now_a, first[graph.find(_PARTNERS[operation], a)])
+        match operation:
+            case "log":
+                return times(numbers.subtract(now[a], shared), self.inverse[node])
+            case "power":
+                leading = times(first[b], now[a])
+                return times(plus(shared, leading, first[node]), self.inverse[node])
+            case "tan" | "tanh":
+                return plus(shared, now[a], first[graph.find("slope", node)])
+            case "exp":
+                return plus(shared, now[a], first[node])
+        value = plus(shared, now[a], first[graph.find(_PARTNERS[operation], a)])
         return numbers.negate(value) if operation == "cos" else value
 
     # ---- the step ----------------------------------------------------------------------------
@@ -505,6 +527,39 @@ class _Writer:
             numbers.store_one(hi, place)
             numbers.store_one(lo, low_place)
 
+    # ---- the series --------------------------------------------------------------------------
+
+    def write_series(self) -> Code:
+        """The function that sums one lane's series of all states at `POINTS` times from its
+        beginning: they come in `states`, the lane's coefficients in `parameters`; the sums are
+        rounded to doubles."""
+        code, width, row = Code(), self.numbers.width, self.row
+        points = Doubles(code, POINTS)
+
+        def coefficient(state: int, place: str) -> str:
+            base = state * (self.orders + 1) * row
+            start = code.emit(f"getelementptr double, ptr %parameters, i64 {base}")
+            where = code.emit(f"getelementptr double, ptr {start}, i64 {place}")
+            return points.spread(code.emit(f"load double, ptr {where}"))[0]
+
+        x = points.load_one("%states")
+
+        def body(k: str, totals: list[str]) -> list[str]:
+            place = code.emit(f"mul i64 {k}, {row}")
+            return [
+                points.call("fma", total, x, coefficient(i, place))
+                for i, total in enumerate(totals)
+            ]
+
+        last = str(self.orders * row)
+        highest = [(points.type, coefficient(i, last)) for i in range(len(self.graph.states))]
+        totals = code.loop(str(self.orders - 1), "0", highest, body, step=-1)
+        for i, total in enumerate(totals):
+            low = coefficient(i, str(width)) if self.numbers.planes == 2 else points.literal(0.0)
+            value = points.op("fadd", coefficient(i, "0"), points.call("fma", total, x, low))
+            points.store_one(value, code.emit(f"getelementptr double, ptr %out, i64 {i * POINTS}"))
+        return code
+
 
 def _remembered(graph: Graph) -> list[int]:
     """The nodes whose coefficients later orders need: the states come first."""
@@ -515,32 +570,3 @@ def _remembered(graph: Graph) -> list[int]:
             if operation != "*":
                 needed[node] = None
     return list(needed)
-
-
-def _series(n: int, precision: Precision, width: int) -> Code:
-    """The function that sums one lane's series of n states at `POINTS` times from its beginning:
-    they come in `states`, the lane's coefficients in `parameters`; rounded to doubles."""
-    code = Code()
-    points = Doubles(code, POINTS)
-    planes = 1 if precision == "double" else 2
-    orders, row = ORDERS[precision], planes * width
-
-    def coefficient(state: int, place: str) -> str:
-        base = code.emit(f"getelementptr double, ptr %parameters, i64 {state * (orders + 1) * row}")
-        where = code.emit(f"getelementptr double, ptr {base}, i64 {place}")
-        return points.spread(code.emit(f"load double, ptr {where}"))[0]
-
-    x = points.load_one("%states")
-
-    def body(k: str, totals: list[str]) -> list[str]:
-        place = code.emit(f"mul i64 {k}, {row}")
-        return [
-            points.call("fma", total, x, coefficient(i, place)) for i, total in enumerate(totals)
-        ]
-
-    highest = [(points.type, coefficient(i, str(orders * row))) for i in range(n)]
-    for i, total in enumerate(code.loop(str(orders - 1), "0", highest, body, step=-1)):
-        low = coefficient(i, str(width)) if planes == 2 else points.literal(0.0)
-        value = points.op("fadd", coefficient(i, "0"), points.call("fma", total, x, low))
-        points.store_one(value, code.emit(f"getelementptr double, ptr %out, i64 {i * POINTS}"))
-    return code

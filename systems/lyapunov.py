@@ -13,7 +13,7 @@ independent trajectories on the attractor.
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,8 +25,12 @@ from systems.catalog import System
 from systems.delay_spectrum import history_exponents
 from systems.generate import trajectory
 from systems.integrate import IntegrationError, floor_of, integrate
+from systems.jets import has_series
+from systems.tangent import growth_rates
 
 Method = Literal["tangent", "two trajectories", "history segments"]
+# (system, starts, length of a run) → exponents of each run, nan or left out where one escapes
+Measure = Callable[[System, np.ndarray, float], Iterable[Any]]
 log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-9  # of tangent dynamics: 1e-9 a step is far below the statistical error
@@ -72,12 +76,7 @@ def lyapunov_spectrum(
         system, 1, trajectories=trajectories, seed=seed, observe="states", cache=False
     ).states[:, 0]
     method, measure = _method(system)
-    runs = []
-    for state in starts:
-        try:
-            runs.append(measure(system, state, length))
-        except IntegrationError as error:
-            log.info("a run for the spectrum is left out: %s", error)
+    runs = [run for run in measure(system, starts, length) if np.isfinite(run).all()]
     if len(runs) < 2:
         raise IntegrationError(
             f"{system.name}: {trajectories - len(runs)} of {trajectories} escape."
@@ -94,12 +93,25 @@ def lyapunov_spectrum(
     )
 
 
-def _method(system: System) -> tuple[Method, Callable[..., Any]]:
+def _method(system: System) -> tuple[Method, Measure]:
     if system.delays:
-        return "history segments", history_exponents(system)
+        return "history segments", _one_by_one(history_exponents(system))
     if system.discontinuous:
-        return "two trajectories", _separation_exponent
-    return "tangent", _tangent_exponents
+        return "two trajectories", _one_by_one(_separation_exponent)
+    return "tangent", growth_rates if has_series(system) else _one_by_one(_tangent_exponents)
+
+
+def _one_by_one(measure: Callable[..., Any]) -> Measure:
+    def runs(system: System, starts: np.ndarray, length: float) -> list[Any]:
+        found = []
+        for state in starts:
+            try:
+                found.append(measure(system, state, length))
+            except IntegrationError as error:
+                log.info("a run for the spectrum is left out: %s", error)
+        return found
+
+    return runs
 
 
 def kaplan_yorke_dimension(exponents: Sequence[float]) -> float:

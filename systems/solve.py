@@ -6,15 +6,17 @@ singularities to DOP853, whose step size control copes with them.
 
 import math
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from systems import integrate as dop853
 from systems import integrate_taylor as taylor
+from systems import llvm
 from systems.catalog import System
 from systems.integrate import IntegrationError
-from systems.jets import has_series
+from systems.jets import compile_steps, has_series
 from systems.lanes import Precision
 
 PRECISIONS: tuple[Precision, ...] = ("double", "double-double")
@@ -49,12 +51,13 @@ def solve(
         return _by_dop853(system, times, initial, starts, epochs, rtol, atol, max_seconds)
     out = np.empty((m, len(times), system.dimension))
     failures: dict[int, str] = {}
-    width = taylor.WIDTHS[precision]
+    width = taylor.width_of(m, precision)
     for first in range(0, m, width):
         some = slice(first, first + width)
         lanes = taylor.Lanes(
             system,
             initial[some],
+            width=width,
             starts=starts[some],
             epochs=epochs[some],
             precision=precision,
@@ -64,6 +67,16 @@ def solve(
         out[some] = lanes.advance(times, max_seconds=max_seconds)
         failures |= {first + lane: reason for lane, reason in lanes.failures.items()}
     return out, failures
+
+
+def prepare(
+    systems: Sequence[System], trajectories: int = 1, precision: Precision | None = None
+) -> None:
+    """Compile what trajectories of `systems` need, all in one go: faster than one by one."""
+    smooth = [system for system in systems if has_series(system)]
+    llvm.compile_fields([system for system in systems if not has_series(system)])
+    for one in dict.fromkeys(("double", precision or "double-double")):
+        compile_steps(smooth, one, taylor.width_of(trajectories, one))
 
 
 def precision_of(
@@ -123,9 +136,7 @@ def _by_dop853(
     atol: float | None,
     max_seconds: float,
 ) -> tuple[np.ndarray, dict[int, str]]:
-    from systems.llvm import compile_field
-
-    compiled, floor = compile_field(system), dop853.floor_of(system)
+    compiled, floor = llvm.compile_field(system), dop853.floor_of(system)
     out = np.full((len(initial), len(times), system.dimension), np.nan)
     failures: dict[int, str] = {}
     for i, state in enumerate(initial):

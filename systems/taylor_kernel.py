@@ -21,9 +21,9 @@ RUNNING, NOT_FINITE, COLLAPSED = 0, 1, 2  # of a lane
 
 @cache
 def compiled() -> Any:
-    """The kernel `follow` as a function of arrays."""
+    """The kernels `follow` and `stretch` as functions of arrays."""
     made_from = machine_code.sources("taylor_kernel.py", "kernel_compiler.py")
-    return load_kernels((follow,), made_from)
+    return load_kernels((follow, stretch), made_from)
 
 
 def follow(
@@ -130,3 +130,64 @@ def evaluate(
                 out[(lane * count + first + p) * n + i] = values[i * POINTS + p]
         first += reached
     next_time[lane] = first
+
+
+def stretch(
+    step: int,
+    parameters: Floats,
+    n: int,
+    vectors: int,
+    width: int,
+    log2_tolerance: float,
+    states: Floats,
+    clock: Floats,
+    begin: Floats,
+    epoch: Floats,
+    coefficients: Floats,
+    until: float,
+    growth: Floats,
+    state: Ints,
+    budget: int,
+) -> int:
+    """Follow states and their tangent vectors until time `until`, and make the vectors orthonormal
+    after each step (modified Gram–Schmidt); `growth` (vectors, width) gains the logarithms of their
+    stretching. Returns DONE, or GO_ON after `budget` steps."""
+    for _ in range(budget):
+        unfinished = 0
+        for lane in range(width):
+            if state[lane] == RUNNING and begin[lane] < until:
+                unfinished += 1
+            clock[lane] = epoch[lane] + begin[lane]
+        if unfinished == 0:
+            return DONE
+        call_field(step, log2_tolerance, states, clock, parameters, coefficients)
+        for lane in range(width):
+            if state[lane] == RUNNING and begin[lane] < until:
+                state[lane] = condition(lane, n + n * vectors, width, states, clock, begin)
+                if state[lane] == RUNNING:
+                    begin[lane] += clock[width + lane]
+                    straighten(lane, n, vectors, width, states, growth)
+    return GO_ON
+
+
+def straighten(lane: int, n: int, vectors: int, width: int, states: Floats, growth: Floats) -> None:
+    """Make a lane's tangent vectors orthonormal; they were nearly so."""
+    row = 3 * width
+    for a in range(vectors):
+        v = states[(n + a * n) * row + lane :]
+        for b in range(a):
+            w = states[(n + b * n) * row + lane :]
+            dot = 0.0
+            for i in range(n):
+                dot += v[i * row] * w[i * row]
+            for i in range(n):
+                v[i * row] = v[i * row] - dot * w[i * row]
+        size = 0.0
+        for i in range(n):
+            size += v[i * row] * v[i * row]
+        size = math.sqrt(size)
+        growth[a * width + lane] += math.log(size)
+        for i in range(n):
+            v[i * row] = v[i * row] / size
+            v[i * row + width] = 0.0  # what was left of the rounding
+            v[i * row + 2 * width] = 1.0  # the scale of a unit vector
