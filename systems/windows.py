@@ -58,8 +58,9 @@ class Windows:
 def to_torch(windows: Windows) -> Any:
     """`windows` as a map-style `torch.utils.data.Dataset` of pairs of tensors."""
     torch = optional("torch")
+    base: Any = optional("torch.utils.data").Dataset
 
-    class TorchWindows(torch.utils.data.Dataset):
+    class TorchWindows(base):
         def __len__(self) -> int:
             return len(windows)
 
