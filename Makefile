@@ -10,7 +10,7 @@ BENCH    := $(VENV)/bin/dysts-bench
 PIP      := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help benchmark test data leaderboard lint bench calibrate test-resume test-delay clean
+.PHONY: help benchmark test data leaderboard lint bench calibrate docs test-resume test-delay clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 22
@@ -36,8 +36,12 @@ lint: $(VENV)/.dev ## format check, lint and types
 bench: $(VENV)/.dev ## speed against peers, side by side in one run
 	@$(VENV)/bin/python -m benchmarks.start
 
-calibrate: $(VENV)/.core ## measure periods and exponents of entries whose equations changed
-	@$(BENCH) calibrate
+calibrate: $(VENV)/.core ## measure what the catalog says of entries that changed, and of published exponents
+	@$(BENCH) calibrate --jobs $(JOBS)
+	@$(BENCH) calibrate --literature
+
+docs: $(VENV)/.core ## write docs/errata.md and docs/spectra.md from the catalog
+	@$(VENV)/bin/python -m dysts_bench.catalog_pages
 
 test-resume: $(VENV)/.dev ## kill a run ten times, resume, compare leaderboards byte for byte
 	@$(VENV)/bin/python -m benchmarks.resume

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from dysts_bench.cells import ModelSpec
     from dysts_bench.executors import Executor, Failed
     from dysts_bench.task import Profile, Suite, Task
-    from systems import System
     from systems.calibrate import Measured
 
 app = typer.Typer(
@@ -144,8 +144,12 @@ def calibrate(
     failed = False
     with _readable_errors():
         names = _system_names(systems)
-        measure = measure_literature if literature else calibrate_catalog
-        for found in measure(names, seconds=seconds, again=again, jobs=jobs):
+        measured = (
+            measure_literature(names, seconds=seconds, again=again)
+            if literature
+            else calibrate_catalog(names, seconds=seconds, again=again, jobs=jobs)
+        )
+        for found in measured:
             print(
                 f"{found.system.name}, edition {found.system.edition}: {_found(found)}", flush=True
             )
@@ -161,21 +165,26 @@ def check(
     """Whether a system or a model keeps its contract, in words. A file.py of yours is run."""
     import models
     import systems
+    from systems.check import in_words
+
+    verdicts: Iterator[tuple[bool, str]]
 
     with _readable_errors():
         if name.endswith(".json"):
-            verdicts = [_verdict_on_system(system) for system in systems.load_file(name).values()]
+            verdicts = chain.from_iterable(map(in_words, systems.load_file(name).values()))
         elif name in systems.names():
-            verdicts = [_verdict_on_system(systems.load(name))]
+            verdicts = in_words(systems.load(name))
         elif ".py:" in name or name.partition(":")[0] in models.names():
-            verdicts = [_verdict_on_model(name)]
+            verdicts = iter([_verdict_on_model(name)])
         else:
             close = get_close_matches(name, [*systems.names(), *models.names()], n=3, cutoff=0.5)
             hint = f"Did you mean {' or '.join(close)}?" if close else "See `dysts-bench list`."
             raise ValueError(f"{name!r} is neither a system nor a model. {hint}")
-    for sound, verdict in verdicts:
-        print(f"{'✓' if sound else '✗'} {verdict}")
-    if not all(sound for sound, _ in verdicts):
+        failed = False
+        for sound, verdict in verdicts:
+            print(f"{'✓' if sound else '✗'} {verdict}", flush=True)
+            failed |= not sound
+    if failed:
         raise typer.Exit(1)
 
 
@@ -375,20 +384,6 @@ def _found(measured: "Measured") -> str:
     told = f"period {facts['period']:.4g}, largest exponent {facts['lyapunov_spectrum'][0]:.4g}"
     wrong = facts.get("measured", {}).get("mismatches", [])
     return f"{told}; {'; '.join(wrong)}" if wrong else told
-
-
-def _verdict_on_system(system: "System") -> tuple[bool, str]:
-    from systems.catalog import check_system
-
-    check_system(system)
-    states = system.trajectory(1000, trajectories=2).states
-    facts = (
-        f"{system.name}: {system.dimension} states, period {system.period:.4g}, "
-        f"Lyapunov time {system.lyapunov_time:.4g}, {' '.join(system.tags)}; "
-        f"coordinates between {states.min():.4g} and {states.max():.4g}"
-    )
-    still = [system.observables[i] for i in (states.std(axis=1) == 0).any(axis=0).nonzero()[0]]
-    return not still, facts + (f"; {', '.join(still)} never moves" if still else "")
 
 
 def _verdict_on_model(name: str) -> tuple[bool, str]:

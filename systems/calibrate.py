@@ -133,7 +133,8 @@ def calibrate(system: System, *, seconds: float = 60.0) -> dict[str, Any]:
         system, lyapunov_spectrum=(), lyapunov_spectrum_error=(), measured={}, calibration={}
     )
     system = _with_period(system)
-    attractor, facts = measure_attractor(system), {}
+    facts: dict[str, Any] = {}
+    attractor = measure_attractor(system)
     if attractor.initial_distance > OFF_ATTRACTOR and not KEEPS_INITIAL & set(system.tags):
         system = dataclasses.replace(system, initial=_state_on_attractor(system))
         facts["initial"] = list(system.initial)

@@ -106,7 +106,7 @@ def _kaplan_yorke(system: System) -> Gate:
     contracts = divergence is not None and divergence[0] < -SIGMAS * divergence[1]
     contracts = contracts and "conservative" not in system.tags
     below = found[0] < system.dimension if contracts else found[0] <= system.dimension
-    return Gate(name, 0 <= found[0] and below, detail)
+    return Gate(name, found[0] >= 0 and below, detail)
 
 
 def _dimensions(system: System) -> Gate:

@@ -105,12 +105,10 @@ def measure_literature(
     *,
     seconds: float = 60.0,
     again: bool = False,
-    jobs: int = 1,
     path: Path = LITERATURE,
 ) -> Iterator[Measured]:
     """Measure the named systems at the parameters of their published exponents, where these are not
-    the catalog's, and write each into `path`. One at a time: `jobs` is there for the command line's
-    sake and changes nothing."""
+    the catalog's, and write each into `path` as soon as it is done."""
     for i, raw in enumerate(_read(path)["entries"]):
         entry = _published(raw)
         if entry.at_catalog or entry.system.name not in names:
@@ -123,7 +121,7 @@ def measure_literature(
         except IntegrationError as error:
             yield Measured(entry.system, {}, str(error))
             continue
-        facts = {
+        facts: dict[str, Any] = {
             "period": _rounded(system.period, 6),
             "lyapunov_spectrum": [_rounded(value, 6) for value in spectrum.exponents],
             "lyapunov_spectrum_error": [_rounded(value, 2) for value in spectrum.errors],
