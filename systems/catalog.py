@@ -342,6 +342,12 @@ class System:
 
         return trajectory(self, n, **options)
 
+    def stream(self, n: int, **options: Any) -> Any:
+        """`systems.streaming.stream` of this system: its trajectory piece by piece."""
+        from systems.streaming import stream
+
+        return stream(self, n, **options)
+
 
 def names(tag: str | None = None) -> list[str]:
     """The systems of the catalog, in alphabetical order; with `tag`, those that bear it.

@@ -143,10 +143,12 @@ def make_dataset(
     finished entry. An entry depends on its system, its draw and `seed` alone: more systems, draws
     or trajectories change none of the others.
     """
-    from systems.llvm import compile_fields
+    from systems.solve import prepare
 
     found = _systems(names, edition)
-    compile_fields(found)
+    with_tolerance = options.get("rtol") is not None  # which means double precision
+    precision = options.get("precision") or ("double" if with_tolerance else None)
+    prepare(found, options.get("trajectories", 1), precision)
     if not (isinstance(draws, int) and draws >= 1):
         raise ValueError(f"draws is a positive whole number; {draws!r} arrived.")
     if not perturb:

@@ -22,8 +22,8 @@ SYSTEMS = (
     {"integrate", "integrate_diffrax"},
     {"generate", "delay_spectrum"},
     {"lyapunov", "process_noise"},
-    {"stream", "perturbation"},
-    {"calibrate", "dataset"},
+    {"streaming", "perturbation"},
+    {"calibrate", "dataset", "check"},
     {"__init__"},
 )
 HEAVY = {"jax", "torch", "sympy", "numba", "darts", "pandas", "scipy.stats"}
