@@ -149,8 +149,8 @@ def stretch(
     state: Ints,
     budget: int,
 ) -> int:
-    """Follow states and their tangent vectors until time `until`, and make the vectors orthonormal
-    after each step (modified Gram–Schmidt); `growth` (vectors, width) gains the logarithms of their
+    """Follow states and their tangent vectors until all are past `until`, and make the vectors
+    orthonormal after each step (modified Gram–Schmidt); `growth` (vectors, width) gains the logarithms of their
     stretching. Returns DONE, or GO_ON after `budget` steps."""
     for _ in range(budget):
         unfinished = 0
@@ -162,11 +162,11 @@ def stretch(
             return DONE
         call_field(step, log2_tolerance, states, clock, parameters, coefficients)
         for lane in range(width):
-            if state[lane] == RUNNING and begin[lane] < until:
+            if state[lane] == RUNNING:
                 state[lane] = condition(lane, n + n * vectors, width, states, clock, begin)
-                if state[lane] == RUNNING:
-                    begin[lane] += clock[width + lane]
-                    straighten(lane, n, vectors, width, states, growth)
+            if state[lane] == RUNNING:
+                begin[lane] += clock[width + lane]
+                straighten(lane, n, vectors, width, states, growth)
     return GO_ON
 
 
