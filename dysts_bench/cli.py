@@ -58,6 +58,18 @@ class Format(StrEnum):
     markdown = "markdown"
 
 
+class DataFormat(StrEnum):
+    npz = "npz"
+    parquet = "parquet"
+    arrow = "arrow"
+
+
+class SplitBy(StrEnum):
+    time = "time"
+    trajectory = "trajectory"
+    system = "system"
+
+
 SuiteName = Annotated[str, typer.Option(help="A suite's name, or a TOML file of your own.")]
 Systems = Annotated[str, typer.Option(help="Names separated by commas, or all.")]
 Jobs = Annotated[int, typer.Option(min=0, help="Worker processes; 0: this process alone.")]
@@ -97,32 +109,99 @@ def show(system: str, edition: Edition = Edition.corrected) -> None:
 @app.command()
 def generate(
     systems: Systems = "all",
+    tag: Annotated[str | None, typer.Option(help="Instead: all systems with this tag.")] = None,
     points: Annotated[int, typer.Option(help="Points of each trajectory.")] = 1000,
-    points_per_period: Annotated[float, typer.Option(help="Sampling.")] = 100.0,
+    points_per_period: Annotated[
+        float | None, typer.Option(help="Sampling; 100 where none is given.")
+    ] = None,
+    points_per_lyapunov_time: Annotated[float | None, typer.Option(help="Sampling.")] = None,
+    dt: Annotated[float | None, typer.Option(help="Sampling, in system time.")] = None,
     trajectories: Annotated[int, typer.Option(help="Independent ones for each system.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of initial states and noise.")] = 0,
-    noise: Annotated[float, typer.Option(help="Share of each coordinate's deviation.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of initial states, parameters and noise.")] = 0,
+    noise: Annotated[
+        float, typer.Option(help="Observation noise: share of each coordinate's deviation.")
+    ] = 0.0,
+    process_noise: Annotated[
+        float, typer.Option(help="White noise in the equations: deviations per root of a period.")
+    ] = 0.0,
+    observe: Annotated[
+        str, typer.Option(help="all, states, or coordinates separated by commas.")
+    ] = "all",
+    perturb: Annotated[
+        float, typer.Option(help="Multiply each parameter by 1 + U(-p, p); chaotic draws only.")
+    ] = 0.0,
+    draws: Annotated[int, typer.Option(help="Parameter sets for each system.")] = 1,
+    max_seconds: Annotated[float, typer.Option(help="To find one chaotic draw.")] = 60.0,
     edition: Edition = Edition.corrected,
-    output: Annotated[Path, typer.Option(help="Folder for one .npz a system.")] = Path("data"),
-    jobs: Jobs = CORES,
+    output: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("data"),
+    format: Annotated[
+        DataFormat, typer.Option(help="One .npz a system, or one table of all.")
+    ] = DataFormat.npz,
+    split: Annotated[
+        SplitBy | None, typer.Option(help="Write parts train, validation and test.")
+    ] = None,
+    shares: Annotated[str, typer.Option(help="Of the parts.")] = "0.8,0.1,0.1",
+    gap: Annotated[
+        float, typer.Option(help="Lyapunov times dropped between parts cut in time.")
+    ] = 5.0,
+    stream: Annotated[
+        int, typer.Option(min=0, help="Write files of this many points, in little memory.")
+    ] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Threads.")] = CORES,
 ) -> None:
-    """Trajectories of any systems, one .npz each."""
-    from systems import make_dataset
+    """Trajectories of any systems: .npz, parquet or arrow; whole, in parts, or as a stream."""
+    from dysts_bench import display, generation
+    from systems.perturbation import PerturbationError
 
+    console = display.make_console()
+    sampling = {
+        "points_per_period": points_per_period,
+        "points_per_lyapunov_time": points_per_lyapunov_time,
+        "dt": dt,
+        "trajectories": trajectories,
+        "seed": seed,
+        "process_noise": process_noise,
+        "observe": observe if observe in ("all", "states") else observe.split(","),
+    }
     with _readable_errors():
-        names = _system_names(systems)
-        dataset = make_dataset(
-            names,
-            points,
-            edition=edition.value,
-            jobs=max(1, jobs),
-            points_per_period=points_per_period,
-            trajectories=trajectories,
-            seed=seed,
-            noise=noise,
-        )
-        dataset.save(output)
-    print(f"{output}: {len(names)} systems, {trajectories} trajectories of {points} points each")
+        try:
+            names = _system_names(systems) if tag is None else _names_with_tag(tag, systems)
+            if stream:
+                if noise or perturb or split:
+                    raise ValueError("a stream takes no noise, perturb or split.")
+                files = generation.stream(
+                    console,
+                    names,
+                    points,
+                    edition=edition.value,
+                    chunk=stream,
+                    folder=output,
+                    format=format.value,
+                    **sampling,
+                )
+            else:
+                dataset = generation.make(
+                    console,
+                    names,
+                    points,
+                    edition=edition.value,
+                    jobs=jobs,
+                    perturb=perturb,
+                    draws=draws,
+                    max_seconds=max_seconds,
+                    noise=noise,
+                    **sampling,
+                )
+                cut = None
+                if split:
+                    cut = {"by": split.value, "gap": gap, "seed": seed, **generation.shares(shares)}
+                files = generation.save(dataset, output, format.value, cut)
+        except (PerturbationError, ImportError) as error:
+            raise ValueError(str(error)) from None
+    print(
+        f"{output}: {len(names)} systems, {trajectories} trajectories of {points} points each, "
+        f"{files} files"
+    )
 
 
 @app.command()
@@ -303,6 +382,14 @@ def _system_names(text: str) -> list[str]:
     for name in names:
         systems.load(name)  # raises for a name that does not exist
     return list(dict.fromkeys(names))
+
+
+def _names_with_tag(tag: str, text: str) -> list[str]:
+    import systems
+
+    if text != "all":
+        raise ValueError("--systems and --tag are two ways of choosing; give one of them.")
+    return systems.names(tag=tag)
 
 
 def _model_specs(profile: "Profile", names: str | None, files: list[str]) -> "list[ModelSpec]":

@@ -147,7 +147,7 @@ def make_dataset(
 
     found = _systems(names, edition)
     with_tolerance = options.get("rtol") is not None  # which means double precision
-    precision = options.get("precision") or ("double" if with_tolerance else None)
+    precision: Any = options.get("precision") or ("double" if with_tolerance else None)
     prepare(found, options.get("trajectories", 1), precision)
     if not (isinstance(draws, int) and draws >= 1):
         raise ValueError(f"draws is a positive whole number; {draws!r} arrived.")
