@@ -61,7 +61,9 @@ def by_jitcdde(
         solver.step_on_discontinuities()
         if not times[0] >= solver.t:
             raise ValueError(f"jitcdde begins at {solver.t:g}, after the breaks; {times[0]:g} came")
-        return np.array([solver.integrate(time) for time in times])
+        found = np.array([solver.integrate(time) for time in times])
+        solver.__del__()  # removes its folder, which waits for the garbage collector otherwise
+    return found
 
 
 def _symengine_table(symengine: Any) -> Mapping[str, Any]:
