@@ -40,7 +40,7 @@ class Published:
     """
 
     system: System
-    at_catalog: bool
+    catalog: System  # the same at the catalog's parameters and initial state
     source: str
     sure: str
     unit: str
@@ -48,6 +48,11 @@ class Published:
     kaplan_yorke: str = ""
     exception: str = ""
     measured: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def at_catalog(self) -> bool:
+        """Whether the numbers belong to the catalog's own parameters and initial state."""
+        return self.system.calibration_hash == self.catalog.calibration_hash
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def measure_literature(
     the catalog's, and write each into `path` as soon as it is done."""
     for i, raw in enumerate(_read(path)["entries"]):
         entry = _published(raw)
-        if entry.at_catalog or entry.system.name not in names:
+        if entry.at_catalog or raw["system"] not in names:
             continue
         if not again and entry.measured.get("hash") == entry.system.calibration_hash:
             continue
@@ -145,7 +150,7 @@ def measure_literature(
 
 def _published(entry: Mapping[str, Any]) -> Published:
     parameters, initial = entry.get("parameters", {}), entry.get("initial")
-    catalog = load(entry["system"])
+    catalog = load(entry["system"], size=entry.get("size"))
     system = catalog.with_parameters(**parameters) if parameters else catalog
     if initial is not None:
         if len(initial) != system.dimension:
@@ -158,7 +163,7 @@ def _published(entry: Mapping[str, Any]) -> Published:
         raise CatalogError(f"literature.json: units are nats and bits; {entry['unit']!r} arrived.")
     return Published(
         system=system,
-        at_catalog=system.calibration_hash == catalog.calibration_hash,
+        catalog=load(entry["system"]),
         source=entry["source"],
         sure=entry["sure"],
         unit=entry["unit"],

@@ -21,9 +21,10 @@ SYSTEMS = (
     {"dop853_kernel"},
     {"integrate", "integrate_diffrax"},
     {"generate", "delay_spectrum"},
-    {"lyapunov", "process_noise"},
+    {"lyapunov", "process_noise", "attractor", "gates"},
     {"streaming", "perturbation"},
     {"calibrate", "dataset", "check"},
+    {"literature"},
     {"__init__"},
 )
 HEAVY = {"jax", "torch", "sympy", "numba", "darts", "pandas", "scipy.stats"}
