@@ -27,7 +27,7 @@ from systems.random_streams import random_stream
 Reason = Literal["diverged", "fixed point", "not chaotic", "too slow"]
 
 ATTEMPTS = 200  # parameter sets that are tried for one draw
-PILOT = 100.0  # periods of the trajectory by which a draw is judged first, half of it burn-in
+PILOTS = (2.0, 10.0, 100.0)  # periods of the trajectories by which a draw is judged first
 FAR = 20.0  # times the size of the catalog's attractor: farther out a trajectory has left it
 WEAK = 0.1  # of the catalog's exponent: below, a draw is rejected as not chaotic
 GROWTH = 10.0  # logarithm of the growth that tells chaos from the slow convergence of order
@@ -68,7 +68,7 @@ def perturbed(
     if not max_seconds > 0:
         raise ValueError(f"max_seconds is positive; {max_seconds!r} arrived.")
     rng = random_stream(system, seed, "parameters", draw)
-    size = float(np.abs(_pilot(system, math.inf)).max())
+    size = float(np.abs(_pilot(system, PILOTS[-1], math.inf)).max())
     weakest = WEAK * max(0.0, *system.lyapunov_spectrum[:1], 0.0)
     rejections: Counter[Reason] = Counter()
     begun = clock.monotonic()
@@ -107,12 +107,15 @@ def judge(system: System, size: float, weakest: float, max_seconds: float) -> Sp
     def left() -> float:
         return max_seconds - (clock.monotonic() - begun)
 
-    try:
-        observed = _pilot(system, max_seconds)
-    except IntegrationError:
-        return "too slow" if left() <= 0 else "diverged"
-    if not (np.isfinite(observed).all() and np.abs(observed).max() <= FAR * size):
-        return "diverged"
+    for periods in PILOTS:  # from the start each, as it is slow to follow one that runs away
+        try:
+            observed = _pilot(system, periods, left())
+        except IntegrationError:
+            return "too slow" if left() <= 0 else "diverged"
+        if not (np.isfinite(observed).all() and np.abs(observed).max() <= FAR * size):
+            return "diverged"
+        if left() <= 0:
+            return "too slow"
     if np.ptp(observed[len(observed) // 2 :], axis=0).max() < 1e-6 * size:
         return "fixed point"
     return _exponents(system, weakest, left)
@@ -159,8 +162,8 @@ def _widths(system: System, perturb: float | Mapping[str, float]) -> dict[str, f
     return {name: float(width) for name, width in named.items()}
 
 
-def _pilot(system: System, max_seconds: float) -> np.ndarray:
+def _pilot(system: System, periods: float, max_seconds: float) -> np.ndarray:
     """Observed coordinates over the second half of a trajectory from the catalog's state."""
-    times = system.period * np.linspace(PILOT / 2, PILOT, 2001)
+    times = system.period * np.linspace(periods / 2, periods, 2001)
     states = simulate(system, times, rtol=1e-8, atol=1e-8, max_seconds=max_seconds).states[0]
     return system.observed(states, times)
