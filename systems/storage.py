@@ -181,7 +181,11 @@ def _schema(pa: Any) -> Any:
 def _table_writer(path: Path, file: Any, schema: Any) -> Any:
     _check_ending(path)
     if path.suffix == ".parquet":
-        return optional("pyarrow.parquet", extra="data").ParquetWriter(file, schema)
+        return optional("pyarrow.parquet", extra="data").ParquetWriter(
+            file,
+            schema,
+            use_dictionary=False,  # numbers on an attractor do not repeat
+        )
     return optional("pyarrow.ipc", extra="data").new_file(file, schema)
 
 
