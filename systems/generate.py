@@ -23,6 +23,7 @@ from systems.storage import cached
 from systems.trajectory import Trajectory
 
 Observe = Literal["all", "states"] | Sequence[str]
+Solver = Literal["compiled", "diffrax", "auto"]
 
 POINTS_PER_PERIOD = 100.0  # where no other sampling is asked for
 
@@ -36,17 +37,21 @@ def simulate(
     rtol: float | None = None,
     atol: float | None = None,
     max_seconds: float = math.inf,
+    backend: Solver = "compiled",
 ) -> Trajectory:
     """The raw states through `initial` at time 0 (default: the catalog's), without burn-in.
 
     `precision`: "double" or "double-double" (32 digits on the way, analytic equations only);
     default: the best that the equations allow, or "double" where a tolerance is given. `rtol`,
     `atol`: bounds on the error of a step, relative and in the states' units; default: rounding. A
-    delay system holds `initial` for all times before 0. Raises `IntegrationError` for a trajectory
-    that diverges.
+    delay system holds `initial` for all times before 0. `backend`: "diffrax" computes on the device
+    of JAX, in double precision; "auto" does where that was measured to be faster. Raises
+    `IntegrationError` for a trajectory that diverges.
     """
     if initial is None:
         initial = np.array([system.initial])
+    if _on_diffrax(system, len(initial), backend, precision, max_seconds):
+        return _simulate_on_diffrax(system, times, initial, rtol, atol)
     precision = precision_of(system, precision, rtol)
     states, failures = solve(
         system,
@@ -62,6 +67,40 @@ def simulate(
         raise IntegrationError(f"{system.name}: trajectory {number}: {reason}.")
     provenance = _facts(system, precision) | {"rtol": rtol, "atol": atol}
     return Trajectory(np.array(times, dtype=float), states, system.states, provenance)
+
+
+def _on_diffrax(
+    system: System,
+    trajectories: int,
+    backend: Solver,
+    precision: Precision | None,
+    max_seconds: float,
+) -> bool:
+    if backend not in ("compiled", "diffrax", "auto"):
+        raise ValueError(f"backends are compiled, diffrax and auto; {backend!r} arrived.")
+    possible = precision != "double-double" and max_seconds == math.inf
+    if backend == "diffrax" and not possible:
+        raise ValueError(
+            f"{system.name}: diffrax computes in double precision and knows no max_seconds; leave "
+            'them out, or take backend="compiled".'
+        )
+    if backend == "auto":
+        from systems.integrate_diffrax import is_faster
+
+        return possible and is_faster(system, trajectories)
+    return backend == "diffrax"
+
+
+def _simulate_on_diffrax(
+    system: System, times: np.ndarray, initial: np.ndarray, rtol: float | None, atol: float | None
+) -> Trajectory:
+    from systems import integrate_diffrax as on_diffrax
+
+    rtol = on_diffrax.RTOL if rtol is None else rtol
+    atol = on_diffrax.ATOL if atol is None else atol
+    states = on_diffrax.integrate(system, times, initial, rtol=rtol, atol=atol)
+    facts = _facts(system, "double") | {"method": on_diffrax.METHOD, "rtol": rtol, "atol": atol}
+    return Trajectory(np.array(times, dtype=float), states, system.states, facts)
 
 
 def trajectory(
