@@ -21,7 +21,15 @@ import numpy as np
 from systems import catalog
 from systems.attractor import Attractor, Estimate, measure_attractor
 from systems.catalog import CATALOG, Edition, System, from_entry
-from systems.gates import PRECISION, WORTHWHILE, behaviour, tag_mismatches, tolerance
+from systems.gates import (
+    PRECISION,
+    SIGMAS,
+    WORTHWHILE,
+    behaviour,
+    reads_time,
+    tag_mismatches,
+    tolerance,
+)
 from systems.generate import trajectory
 from systems.integrate import IntegrationError
 from systems.lyapunov import (
@@ -242,16 +250,20 @@ def kaplan_yorke(spectrum: Spectrum, system: System) -> Estimate | None:
     """The Kaplan–Yorke dimension of the mean spectrum; its error from that of every run.
 
     Exponents that are zero within their tolerance (`gates.tolerance`) count as zero: -1e-7 in place
-    of 0 would cost a limit cycle its dimension. `system` bears errors and run length. None where
-    too few exponents are known.
+    of 0 would cost a limit cycle its dimension. Where their sum is zero within 3 standard errors,
+    volume is kept and the dimension is that of the phase space. `system` bears errors and run
+    length. None where too few exponents are known.
     """
-    if spectrum.method == "two trajectories":
+    if spectrum.method == "two trajectories" or reads_time(system):
         return None
     tolerances = [tolerance(system, i) for i in range(len(spectrum.exponents))]
+    total = _mean([sum(run) for run in spectrum.runs])
+    rounding = 1e-6 * max(abs(value) for value in spectrum.exponents)
+    volume_kept = abs(total.value) <= max(SIGMAS * total.error, rounding)
+    volume_kept = volume_kept and not system.delays  # more exponents follow
 
     def dimension(exponents: Sequence[float]) -> float:
         values = [0.0 if abs(v) <= t else v for v, t in zip(exponents, tolerances, strict=True)]
-        volume_kept = abs(sum(exponents)) <= 1e-6 * max(abs(v) for v in exponents)
         return float(len(values)) if volume_kept else kaplan_yorke_dimension(values)
 
     value = dimension(spectrum.exponents)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from systems.catalog import System
+from systems.expr import TIME, symbols
 
 SIGMAS = 3.0
 # An exponent that is zero is measured as ln(|f(T)|/|f(0)|)/T, with a finite numerator, and so is
@@ -83,8 +84,10 @@ def _zero(system: System) -> Gate:
     """A bounded autonomous flow that is not a fixed point has an exponent 0, along itself
     (Haken 1983, Physics Letters A 94, 71)."""
     name = "an exponent is zero"
-    if not system.lyapunov_spectrum or system.calibration.get("method") == "two trajectories":
+    if system.calibration.get("method") == "two trajectories":
         return Gate(name, None, "only the largest exponent is measured")
+    if reads_time(system):
+        return Gate(name, None, "not autonomous: the equations read the time")
     if system.measured.get("behaviour") == "fixed point":
         return Gate(name, None, "a fixed point has no direction along its motion")
     nearest, allowed = min(
@@ -151,12 +154,15 @@ def _tags(system: System) -> Gate:
 
 # ---- tags ------------------------------------------------------------------------------------
 
-STIFF = 300.0  # decay times of the fastest motion in one period, from which `stiff` is given
+# Mean decay times of the fastest motion in one period (`attractor.stiffness`) from which `stiff` is
+# given: stability then asks an explicit method for a good part of the steps that accuracy does.
+STIFF = 100.0
 
 
 def behaviour(system: System) -> str:
     """hyperchaotic, chaotic, quasiperiodic, periodic, fixed point, or regular (not chaotic, where
-    only the largest exponent is known), from exponents, errors and run length.
+    only the largest exponent is known, or the phase of the drive is no state), from exponents,
+    errors and run length.
 
     An exponent is positive where it exceeds 3 standard errors and its growth over a run e^5; zero
     where neither it nor its negative does.
@@ -164,11 +170,17 @@ def behaviour(system: System) -> str:
     signs = [_sign(system, i) for i in range(len(system.lyapunov_spectrum))]
     if signs.count(1):
         return "hyperchaotic" if signs.count(1) > 1 else "chaotic"
+    if reads_time(system) or system.calibration["method"] == "two trajectories":
+        return "regular"
     if signs[0] < 0:
         return "fixed point"
-    if system.calibration["method"] == "two trajectories":
-        return "regular"
     return "quasiperiodic" if signs.count(0) > 1 else "periodic"
+
+
+def reads_time(system: System) -> bool:
+    """Whether the equations read the time itself (a driven system with a clock state does not)."""
+    trees = (*system.let_trees.values(), *system.equation_trees)
+    return any(TIME in symbols(tree) for tree in trees)
 
 
 def tolerance(system: System, i: int) -> float:

@@ -96,9 +96,9 @@ def test_moments_of_a_circle():
 
 
 def test_the_error_of_the_kaplan_yorke_dimension_is_that_of_its_runs():
-    """D = 2 + λ1/|λ3| of each run: 2.05, 2.15; their mean's standard error is 0.05."""
-    runs = ((1.0, 0.0, -20.0), (1.0, 0.0, -20.0 / 3))
-    spectrum = Spectrum((1.0, 0.0, -10.0), (1e-9, 1e-9, 1.0), "tangent", 1e6, 2, runs)
+    """D = 2 + λ1/|λ3| of each run: 2.05, 2.05, 2.1, 2.1, with the deviation 0.05/√3."""
+    runs = 2 * ((1.0, 0.0, -20.0), (1.0, 0.0, -10.0))
+    spectrum = Spectrum((1.0, 0.0, -15.0), (1e-9, 1e-9, 1.0), "tangent", 1e6, 4, runs)
     system = dataclasses.replace(
         systems.load("Lorenz"),
         lyapunov_spectrum=spectrum.exponents,
@@ -106,7 +106,8 @@ def test_the_error_of_the_kaplan_yorke_dimension_is_that_of_its_runs():
         calibration={"length": spectrum.length, "method": "tangent"},
     )
     found = kaplan_yorke(spectrum, system)
-    assert found.value == pytest.approx(2.1) and found.error == pytest.approx(0.05)
+    assert found.value == pytest.approx(2 + 1 / 15)
+    assert found.error == pytest.approx(0.05 / math.sqrt(3) / 2)
 
 
 @pytest.fixture
@@ -170,3 +171,24 @@ def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(tmp_path, quick):
     assert isinstance(failed, Measured) and "escape" in failed.problem and not done.problem
     entries = json.loads(path.read_text())["systems"]
     assert "measured" not in entries["Escapes"] and "measured" in entries["Cycle"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        (((0.1, 0.0, -0.1), (0.3, 0.0, -0.3)), 3.0),  # volume is kept in every run
+        (((0.2, 0.0, -0.21), (0.2, 0.0, -0.19)), 3.0),  # and here within the errors
+        (((0.2, 0.0, -0.4), (0.2, 0.0, -0.4)), 2.5),
+        (((-1e-7, -1.0, -2.0), (1e-7, -1.0, -2.0)), 1.0),  # a cycle
+    ],
+)
+def test_what_is_zero_within_its_error_counts_as_zero(runs, expected):
+    mean = tuple(float(v) for v in np.mean(runs, axis=0))
+    spectrum = Spectrum(mean, (1e-9, 1e-6, 1e-9), "tangent", 1e9, 2, runs)
+    system = dataclasses.replace(
+        systems.load("Lorenz"),
+        lyapunov_spectrum=mean,
+        lyapunov_spectrum_error=(1e-6, 1e-6, 1e-6),
+        calibration={"length": 1e9, "method": "tangent"},
+    )
+    assert kaplan_yorke(spectrum, system).value == pytest.approx(expected)

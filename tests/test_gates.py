@@ -93,6 +93,14 @@ def test_behaviour_by_signs(exponents, expected):
     assert behaviour(system) == expected
 
 
+def test_signs_say_less_where_the_equations_read_the_time():
+    torus = systems.load("Torus")
+    spectrum = {"lyapunov_spectrum": (0.0,) * 3, "lyapunov_spectrum_error": (0.0,) * 3}
+    calibration = {"method": "tangent", "length": 1000.0}
+    found = dataclasses.replace(torus, calibration=calibration, **spectrum)
+    assert behaviour(found) == "regular"
+
+
 def test_the_measurements_of_one_edition_do_not_fill_the_gaps_of_the_other():
     entry = {
         "states": ["x"], "parameters": {"a": 1}, "equations": {"x": "-a*x"}, "initial": [1.0],
