@@ -160,18 +160,22 @@ def make_dataset(
     from systems.perturbation import derivatives_ready, perturbed
 
     derivatives_ready(found)
-    rejections: dict[str, Counter[str]] = {system.name: Counter() for system in found}
+    rejected: dict[tuple[str, int], Mapping[Any, int]] = {}
 
     def make(system: System, draw: int) -> Trajectory:
         seed = options.get("seed", 0)
         accepted = perturbed(system, perturb, draw=draw, seed=seed, max_seconds=max_seconds)
         made = trajectory(accepted.system, n, **options)
-        rejections[system.name].update(accepted.rejections)
+        rejected[system.name, draw] = accepted.rejections
         facts = {"draw": draw, "perturb": accepted.perturb, "perturbed_from": system.hash}
         return replace(made, provenance={**made.provenance, **facts})
 
     work = {f"{s.name}-{draw}": partial(make, s, draw) for s in found for draw in range(draws)}
-    return Dataset(_done(work, jobs, progress), rejections)
+    done = _done(work, jobs, progress)
+    totals: dict[str, Counter[str]] = {system.name: Counter() for system in found}
+    for (name, _), counts in rejected.items():
+        totals[name].update(counts)
+    return Dataset(done, totals)
 
 
 def _systems(chosen: Sequence[str | System] | str, edition: Edition) -> list[System]:
