@@ -34,6 +34,9 @@ Measure = Callable[[System, np.ndarray, float], Iterable[Any]]
 log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-9  # of tangent dynamics: 1e-9 a step is far below the statistical error
+# States up to which the series of all tangent vectors are written out: their code grows with the
+# square of this number; 8 states take 5 s to compile, 16 take minutes.
+MOST_BY_SERIES = 10
 # Logarithm of a tangent vector's length at the end of a segment, while the frame settles: five
 # digits above the absolute tolerance, some of which later segments may need. Without this limit
 # Rossler's third exponent came out 0.004 too low.
@@ -98,7 +101,8 @@ def _method(system: System) -> tuple[Method, Measure]:
         return "history segments", _one_by_one(history_exponents(system))
     if system.discontinuous:
         return "two trajectories", _one_by_one(_separation_exponent)
-    return "tangent", growth_rates if has_series(system) else _one_by_one(_tangent_exponents)
+    by_series = has_series(system) and system.dimension <= MOST_BY_SERIES
+    return "tangent", growth_rates if by_series else _one_by_one(_tangent_exponents)
 
 
 def _one_by_one(measure: Callable[..., Any]) -> Measure:
