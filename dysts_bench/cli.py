@@ -1,4 +1,4 @@
-"""The command `dysts-bench`: list, show, generate, calibrate, check, run, leaderboard.
+"""The command `dysts-bench`: list, show, generate, calibrate, certify, check, run, leaderboard.
 
 Every command imports what it needs when it is called, so that `--help` is there at once. What the
 user can mend, such as a name that does not exist, ends with a message and exit code 2.
@@ -238,6 +238,46 @@ def calibrate(
 
 
 @app.command()
+def certify(
+    systems: Systems = "all",
+    precision: Annotated[
+        str, typer.Option(help="double or double-double, or both with a comma between.")
+    ] = "double,double-double",
+    edition: Edition = Edition.corrected,
+    seconds: Annotated[float, typer.Option(help="At most, for a system and precision.")] = 600.0,
+    again: Annotated[bool, typer.Option(help="Also where nothing has changed since.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes; one process writes.")] = 1,
+    catalog: Annotated[
+        Path | None, typer.Option(help="A copy of catalog.json to write, not the catalog itself.")
+    ] = None,
+) -> None:
+    """Measure how long trajectories are right, and write it there. May be stopped and resumed."""
+    from systems.catalog import CATALOG
+    from systems.certify import PRECISIONS, certify_catalog
+    from systems.trajectory import optional
+
+    with _readable_errors():
+        chosen = [name.strip() for name in precision.split(",")]
+        for name in chosen:
+            if name not in PRECISIONS:
+                raise ValueError(f"precision is {' or '.join(PRECISIONS)}; {name!r} arrived")
+        try:
+            optional("heyoka", extra="certify")
+        except ImportError as error:
+            raise ValueError(error) from None
+        for outcome in certify_catalog(
+            _system_names(systems),
+            precisions=[known for known in PRECISIONS if known in chosen],
+            edition=edition.value,
+            seconds=seconds,
+            jobs=jobs,
+            again=again,
+            path=catalog or CATALOG,
+        ):
+            print(outcome.told(), flush=True)
+
+
+@app.command()
 def check(
     name: Annotated[str, typer.Argument(help="A system, a catalog.json, a model, file.py:Class.")],
 ) -> None:
@@ -469,8 +509,7 @@ def _found(measured: "Measured") -> str:
         return f"not measured: {measured.problem}"
     facts = measured.facts
     told = f"period {facts['period']:.4g}, largest exponent {facts['lyapunov_spectrum'][0]:.4g}"
-    wrong = facts.get("measured", {}).get("mismatches", [])
-    return f"{told}; {'; '.join(wrong)}" if wrong else told
+    return "; ".join([told, *(f"fails {gate}" for gate in measured.failing)])
 
 
 def _verdict_on_model(name: str) -> tuple[bool, str]:

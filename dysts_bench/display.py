@@ -271,13 +271,13 @@ def print_system(entry: "System", other: "System") -> None:
     if entry.lyapunov_spectrum_error:
         errors = entry.lyapunov_spectrum_error
         spectrum = [f"{v} ± {e:.1g}" for v, e in zip(spectrum, errors, strict=True)]
-    certified = entry.certified_horizon
+    certified = [f"{value:.3g} ({label})" for label, value in entry.certified_horizon.items()]
     for name, value in {
         "tags": ", ".join(entry.tags),
         "period": f"{entry.period:.6g}",
         "exponents": ", ".join(spectrum) or "not measured",
         "Lyapunov time": f"{entry.lyapunov_time:.6g}",
-        "certified for": "not measured" if certified is None else f"{certified:.3g} of these",
+        "certified for": ", ".join(certified) + " of these" if certified else "not measured",
         "hash": entry.hash,
     }.items():
         print(f"{name:<14} {value}")

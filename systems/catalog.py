@@ -45,6 +45,8 @@ MEASURED = (
     "measured",
     "exceptions",
     "calibration",
+    "certified_horizon",
+    "certificates",
 )
 SCHEMA = Path(__file__).with_name("catalog.schema.json")
 
@@ -91,7 +93,12 @@ class System:
     erratum: str = ""
     lyapunov_spectrum: tuple[float, ...] = ()
     lyapunov_spectrum_error: tuple[float, ...] = ()
-    certified_horizon: float | None = None
+    certified_horizon: Mapping[str, float] = field(
+        default_factory=dict
+    )  # precision → Lyapunov times
+    certificates: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # precision → how it was certified
     measured: Mapping[str, Any] = field(default_factory=dict)  # catalog.schema.json names its parts
     exceptions: Mapping[str, str] = field(default_factory=dict)  # gate of gates.py → why not
     calibration: Mapping[str, Any] = field(default_factory=dict)  # how and of what it was measured
@@ -162,7 +169,8 @@ class System:
             parameters=changed,
             lyapunov_spectrum=(),
             lyapunov_spectrum_error=(),
-            certified_horizon=None,
+            certified_horizon={},
+            certificates={},
             measured={},
             exceptions={},
             calibration={},
@@ -431,7 +439,8 @@ def from_entry(
         erratum=patch.get("why", ""),
         lyapunov_spectrum=tuple(entry.get("lyapunov_spectrum", ())),
         lyapunov_spectrum_error=tuple(entry.get("lyapunov_spectrum_error", ())),
-        certified_horizon=entry.get("certified_horizon"),
+        certified_horizon=dict(entry.get("certified_horizon", {})),
+        certificates=dict(entry.get("certificates", {})),
         measured=dict(entry.get("measured", {})),
         exceptions=dict(entry.get("exceptions", {})),
         calibration=dict(entry.get("calibration", {})),
@@ -448,8 +457,7 @@ def _resized(name: str, entry: Mapping[str, Any], size: int) -> Mapping[str, Any
         )
     if size == entry["family"]["size"]:
         return entry
-    measured = {*MEASURED, "certified_horizon"}
-    return {key: value for key, value in entry.items() if key not in measured}
+    return {key: value for key, value in entry.items() if key not in MEASURED}
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -59,7 +59,7 @@ def test_its_own_size_is_the_same_system_and_another_has_nothing_measured():
     assert systems.load("Lorenz96", size=4) == systems.load("Lorenz96")
     larger = systems.load("Lorenz96", size=6)
     assert larger.name == "Lorenz96_6" and larger.dimension == 6
-    assert larger.lyapunov_spectrum == () and larger.certified_horizon is None
+    assert larger.lyapunov_spectrum == () and not larger.certified_horizon
     assert not larger.measured and not larger.calibration
     assert math.isnan(larger.lyapunov_time)
 
@@ -118,7 +118,7 @@ def test_lets_observables_single_elements_and_whole_number_arithmetic():
     }
 
 
-@pytest.mark.parametrize("size", [1, 7, 8, 9, 64, 65, 130])
+@pytest.mark.parametrize("size", [1, 8, 9, 65, 90])
 def test_a_sum_is_the_sum_and_its_tree_is_shallow(size):
     entry = {
         "states": ["x[i]"],
