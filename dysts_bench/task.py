@@ -23,10 +23,12 @@ from systems.catalog import Edition
 
 if TYPE_CHECKING:
     from dysts_bench.metrics import Facts
+    from systems.lanes import Precision
 
 _SUITES = Path(__file__).parent / "suites"
 # Each role has initial states of its own, so that nothing a model has seen is asked of it again.
 _ROLES = {"train": 1, "validation": 2, "test": 3, "free_runs": 4}
+_JUDGED = ("test", "free_runs")  # only these need be right for many Lyapunov times
 _SEEDS_PER_SUITE_SEED = 10
 
 
@@ -54,6 +56,7 @@ class Protocol:
     free_steps: int
     noise: float
     observe: str
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,7 @@ def clock(task: Task) -> Clock:
     chaotic = math.isfinite(lyapunov_time)
     unit = lyapunov_time if chaotic else period
     dt = min(period, lyapunov_time) / task.protocol.points_per_time_unit
-    certified = math.inf if system.certified_horizon is None else system.certified_horizon
+    certified = system.certified_horizon.get(_precision(task, system), math.inf)
     # The last sample within the horizon; 1e-9 so that rounding can't make 749 of 750.
     steps = math.floor(min(task.protocol.horizon, certified) * unit / dt * (1 + 1e-9))
     steps = min(steps, task.protocol.horizon_max_steps)
@@ -230,6 +233,7 @@ def load(task: Task) -> Windows:
 
     system = systems.load(task.system, edition=task.edition)
     protocol, time = task.protocol, clock(task)
+    precision = _precision(task, system)
     observe = "all" if protocol.observe == "all" else list(system.observables[:1])
 
     def sample(role: str, points: int, trajectories: int, noise: float) -> np.ndarray:
@@ -241,6 +245,7 @@ def load(task: Task) -> Windows:
             seed=seed,
             noise=noise,
             observe=observe,
+            precision=precision if role in _JUDGED else "double",
         ).states
         if not np.isfinite(states).all():
             raise DataError(f"{task.system}: the {role} trajectories hold NaN or infinity.")
@@ -273,6 +278,13 @@ def load(task: Task) -> Windows:
             [mean, std, train, validation, seen_test, true_test, seen_free, true_free]
         ),
     )
+
+
+def _precision(task: Task, system: systems.System) -> "Precision":
+    """The precision of what forecasts are judged by: the suite's, where the equations allow it."""
+    from systems.solve import precision_of
+
+    return "double" if task.protocol.precision == "double" else precision_of(system)
 
 
 def _standardised(

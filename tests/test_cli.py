@@ -37,6 +37,7 @@ free_context = 60
 free_steps = 300
 noise = 0.0
 observe = "all"
+precision = "double"
 
 [profiles.quick]
 description = "One model."

@@ -9,7 +9,7 @@ import textwrap
 import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -40,6 +40,7 @@ PROTOCOL = Protocol(
     free_steps=600,
     noise=0.0,
     observe="all",
+    precision="double",
 )
 
 # Models of a user's own file. Each misbehaves in one way, at the moment its name says.
@@ -138,7 +139,7 @@ class Clockwork:
     name: str
     period: float = 1.0
     lyapunov_time: float = 2.0
-    certified_horizon: float | None = None
+    certified_horizon: dict = field(default_factory=dict)
     observables: tuple[str, ...] = ("x", "y")
     broken: bool = False
 
@@ -146,7 +147,7 @@ class Clockwork:
     def hash(self):
         return f"hash-of-{self.name}"
 
-    def trajectory(self, n, *, dt, trajectories, seed, noise, observe):
+    def trajectory(self, n, *, dt, trajectories, seed, noise, observe, precision):
         if self.broken:
             raise DataError(f"{self.name}: it never moves")
         rng = np.random.default_rng([seed, len(self.name)])

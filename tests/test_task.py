@@ -33,6 +33,7 @@ TINY = Protocol(
     free_steps=50,
     noise=0.0,
     observe="all",
+    precision="double",
 )
 
 
@@ -42,13 +43,13 @@ class Clockwork:
 
     period: float = 1.0
     lyapunov_time: float = 2.0
-    certified_horizon: float | None = None
+    certified_horizon: dict = field(default_factory=dict)
     observables: tuple[str, ...] = ("x", "y")
     spoil: float | None = None  # what every y is replaced by
     hash: str = "0123456789abcdef"
     seeds: list[int] = field(default_factory=list)
 
-    def trajectory(self, n, *, dt, trajectories, seed, noise, observe):
+    def trajectory(self, n, *, dt, trajectories, seed, noise, observe, precision):
         self.seeds.append(seed)
         rng = np.random.default_rng(seed)
         phases = rng.uniform(0, 2 * np.pi, (trajectories, 1, 2))
@@ -91,6 +92,7 @@ def test_standard_version_1_is_the_published_protocol():
         "free_steps": 5000,
         "noise": 0.0,
         "observe": "all",
+        "precision": "double-double",
     }
 
 
@@ -181,7 +183,7 @@ def test_the_horizon_counts_lyapunov_times_and_is_capped(system):
 
 
 def test_the_truth_ends_where_the_certificate_does(system):
-    system.certified_horizon = 1.51
+    system.certified_horizon = {"double": 1.51, "double-double": 3.2}
     assert clock(a_task()).steps == 30
     assert load(a_task()).truth.shape == (3, 30, 2)
 
@@ -217,7 +219,9 @@ def test_everything_is_in_units_of_the_training_part(system):
     windows = load(a_task())
     np.testing.assert_allclose(windows.train.mean(axis=(0, 1)), 0, atol=1e-12)
     np.testing.assert_allclose(windows.train.std(axis=(0, 1)), 1, rtol=1e-12)
-    raw = system.trajectory(100, dt=0.1, trajectories=3, seed=3, noise=0.0, observe="all").states
+    raw = system.trajectory(
+        100, dt=0.1, trajectories=3, seed=3, noise=0.0, observe="all", precision="double"
+    ).states
     again = np.concatenate([windows.contexts, windows.truth], axis=1) * windows.std + windows.mean
     np.testing.assert_allclose(again, raw, rtol=1e-12)
 
