@@ -16,8 +16,8 @@ from systems.gates import reads_time
 from systems.generate import trajectory
 
 TRAJECTORIES = 8
-DENSE = 4000  # points of each trajectory, 32 a period: moments, bounds, divergence
-SPARSE = 1500  # points of each, a golden fraction of a period apart: dimension, distances
+DENSE = 4000  # points of each trajectory, 32 a period: moments, bounds
+SPARSE = 1500  # points of each, a golden fraction of a period apart: dimension, divergence, …
 GOLDEN = (math.sqrt(5) - 1) / 2  # out of step with any oscillation of the period
 STILL = 1e-9  # a coordinate with less deviation, relative to its size, does not move
 SCALING = 1e-3, 1e-5  # shares of all pairs between which the correlation sum is fitted
@@ -65,7 +65,8 @@ def measure_attractor(system: System, *, seed: int = 0) -> Attractor:
         observed.std(axis=0),
         observed.min(axis=0),
         observed.max(axis=0),
-        mean_divergence(system, dense) if differentiable else None,
+        # the longer runs: long cycles are averaged over whole ones, nearly
+        mean_divergence(system, sparse) if differentiable else None,
         stiffness(system, sparse.reshape(-1, system.dimension)) if differentiable else None,
         None if system.delays else correlation_dimension(points),
         distance_from(points, initial),

@@ -26,6 +26,7 @@ from systems.gates import (
     SIGMAS,
     WORTHWHILE,
     behaviour,
+    failures,
     reads_time,
     tag_mismatches,
     tolerance,
@@ -52,11 +53,13 @@ KEEPS_INITIAL = {"conservative", "multistable", "transient", "unbounded"}
 @dataclasses.dataclass(frozen=True)
 class Measured:
     """One edition of a system as measured: the system with the facts that it was measured at, and
-    those facts as they stand in the catalog; or why there are none (`problem`)."""
+    those facts as they stand in the catalog, and the gates that fail unexplained; or why there are
+    none (`problem`)."""
 
     system: System
     facts: Mapping[str, Any]
     problem: str = ""
+    failing: tuple[str, ...] = ()
 
 
 def calibrate_catalog(
@@ -81,7 +84,13 @@ def calibrate_catalog(
         entries = _read(path)  # another entry may have changed meanwhile
         entries[name] = catalog.merge_patch(entries[name], patch)
         catalog.write(entries, path)
-        yield from measured
+        for found in measured:
+            if found.problem:
+                yield found
+                continue
+            gates = failures(from_entry(name, entries[name], found.system.edition))
+            told = tuple(f"{gate.name}: {gate.detail}" for gate in gates)
+            yield dataclasses.replace(found, failing=told)
 
 
 def _map(

@@ -11,7 +11,10 @@ from typing import Any
 from systems.catalog import System
 from systems.expr import TIME, symbols
 
-SIGMAS = 3.0
+SIGMAS = 3.0  # standard errors from which an exponent has a sign
+# Standard errors by which two measurements may differ. Errors come from eight runs, and of 168
+# entries Student's t would let two or three differ by 3 of them.
+AGREEMENT = 4.0
 # An exponent that is zero is measured as ln(|f(T)|/|f(0)|)/T, with a finite numerator, and so is
 # the growth of a regular motion: about 2 to 4 after any length.
 REGULAR_GROWTH = 5.0
@@ -75,7 +78,7 @@ def _sum(system: System) -> Gate:
     if found is None or expected is None:
         return Gate(name, None, "delays, jumps or the time in the equations: no such sum")
     scale = sum(abs(exponent) for exponent in system.lyapunov_spectrum)
-    allowed = SIGMAS * math.hypot(found[1], expected[1]) + NUMERICAL * scale
+    allowed = AGREEMENT * math.hypot(found[1], expected[1]) + NUMERICAL * scale
     detail = f"{_said(found)} against {_said(expected)}, {allowed:.2g} allowed"
     return Gate(name, abs(found[0] - expected[0]) <= allowed, detail)
 
@@ -119,7 +122,7 @@ def _dimensions(system: System) -> Gate:
     small, large = _estimate(system, "correlation_dimension"), _estimate(system, "kaplan_yorke")
     if small is None or large is None:
         return Gate(name, None, "one of the two is not measured")
-    allowed = SIGMAS * math.hypot(small[1], large[1]) + 0.05 * large[0]
+    allowed = AGREEMENT * math.hypot(small[1], large[1]) + 0.05 * large[0]
     detail = f"{_said(small)} against {_said(large)}, {allowed:.2g} more allowed"
     return Gate(name, small[0] <= large[0] + allowed, detail)
 
@@ -131,7 +134,7 @@ def _estimators(system: System) -> Gate:
     if second is None:
         return Gate(name, None, "one estimator only: delays, or jumps in the right-hand side")
     first = (system.lyapunov_spectrum[0], system.lyapunov_spectrum_error[0])
-    allowed = SIGMAS * math.hypot(first[1], second[1])
+    allowed = AGREEMENT * math.hypot(first[1], second[1])
     allowed += REGULAR_GROWTH / system.measured["separation_length"]
     detail = f"{_said(first)} and {_said(second)}, {allowed:.2g} allowed"
     return Gate(name, abs(first[0] - second[0]) <= allowed, detail)

@@ -157,6 +157,7 @@ def test_a_wrong_tag_is_said_and_not_changed(tmp_path, quick):
     assert entry["tags"] == ["chaotic", "conservative"]
     assert "measured not chaotic, tagged otherwise" in entry["measured"]["mismatches"]
     assert found.facts["measured"]["mismatches"] == entry["measured"]["mismatches"]
+    assert any("tags as measured: measured not chaotic" in gate for gate in found.failing)
 
 
 def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(tmp_path, quick):
