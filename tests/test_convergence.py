@@ -18,6 +18,7 @@ from systems import simulate
 from systems.catalog import System, from_entry
 from systems.dop853_kernel import NEXT_TIME, STEPS
 from systems.integrate import _Run
+from systems.lanes import Precision
 from systems.llvm import compile_field
 
 ECCENTRICITY, MODULUS = 0.3, 0.7
@@ -167,8 +168,19 @@ def test_the_error_is_proportional_to_the_tolerance(name):
 # ---- what `simulate` gives without being asked for a tolerance -----------------------------------
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
-def test_the_default_solution_is_exact_to_rounding(name):
-    problem = PROBLEMS[name]
+def deviation(problem: Problem, precision: Precision) -> float:
     times = np.linspace(0.0, 10.0, 101)
-    assert problem.error(times, simulate(problem.system(), times).states[0]) < 2e-12
+    made = simulate(problem.system(), times, precision=precision)
+    return problem.error(times, made.states[0])
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_solution_in_double_precision_is_exact_to_its_rounding(name):
+    assert deviation(PROBLEMS[name], "double") < 2e-12
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_the_solution_in_double_double_precision_is_exact_to_the_last_digit(name):
+    """32 digits on the way: what is left is the rounding of the answer, and of the exact one here,
+    which the functions of scipy carry."""
+    assert deviation(PROBLEMS[name], "double-double") < 1e-14

