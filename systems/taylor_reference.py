@@ -48,7 +48,7 @@ def expressions(system: System, number: Callable[[float], Any]) -> Field:
         raise ValueError(f"{system.name}: heyoka has no delay equations.")
     switches: dict[str, Any] = {}
     table = _table(hy, lambda value: hy.expression(number(value)), switches)
-    variables = hy.make_vars(*(f"v{i}_{name}" for i, name in enumerate(system.states)))
+    variables = [hy.expression(f"v{i}_{name}") for i, name in enumerate(system.states)]
     env = dict(zip(system.states, variables, strict=True)) | {TIME: hy.time}
     env |= {name: table["number"](value) for name, value in system.parameters.items()}
     for name, tree in system.let_trees.items():
