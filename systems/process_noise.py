@@ -289,5 +289,5 @@ def _steps(
         steps, coarse = 2 * steps, fine
     raise ValueError(
         f"{system.name}: process noise would take more than {MOST_STEPS} steps between two points; "
-        "the system is too stiff for an explicit method. Take a smaller dt."
+        "the system is too stiff for an explicit method, or it jumps. Take a smaller dt."
     )
