@@ -131,7 +131,8 @@ class Graph:
     """The distinct subexpressions of a right-hand side, operands before operations.
 
     A node is an operation on earlier nodes ("power" where the exponent is constant,
-    "slope" for 1 + tan² and 1 - tanh²), or an input: a state, a parameter, a number, the time.
+    "slope" for 1 + tan² and 1 - tanh², "ramp" for t times a derivative, whose coefficients are
+    those of the operand times their order), or an input: a state, a parameter, a number, the time.
     """
 
     def __init__(self, system: System, vectors: int = 0) -> None:
@@ -192,16 +193,20 @@ class Graph:
 
         def unary(operation: str, a: int) -> int:
             result = self.node(operation, a)
-            if not self.constant[a] and operation in _PARTNERS:
+            if self.constant[a]:
+                return result
+            if operation in _PARTNERS:
                 self.node(_PARTNERS[operation], a)
-            if not self.constant[a] and operation in ("tan", "tanh"):
+            if operation in ("tan", "tanh"):
                 self.node("slope", result)
+            if operation in ("exp", "log", "tan", "tanh", *_PARTNERS):
+                self.node("ramp", result if operation == "log" else a)
             return result
 
         def power(a: int, exponent: int) -> int:
             if self.constant[exponent]:
                 return self.node("power", a, exponent)
-            return self.node("exp", self.node("*", exponent, self.node("log", a)))
+            return unary("exp", self.node("*", exponent, unary("log", a)))
 
         unaries = ("neg", "sqrt", "exp", "log", "tan", "tanh", *_PARTNERS)
         return {
@@ -289,6 +294,8 @@ class _Writer:
                 return numbers.divide(*values)
             case "neg":
                 return numbers.negate(*values)
+            case "ramp":
+                return numbers.number(0.0)
             case "power":
                 return numbers.power(*values)
             case "slope":
@@ -339,6 +346,8 @@ class _Writer:
         match operation:
             case "neg":
                 return numbers.negate(now[a])
+            case "ramp":
+                return numbers.multiply(numbers.whole(k), now[a])
             case "*" if a in now:
                 return numbers.multiply(now[a], self.first[b])
             case "*":
@@ -370,16 +379,11 @@ class _Writer:
                     loaded[order, node] = numbers.load(self._coefficient(node, order))
                 return loaded[order, node]
 
-            def weighted(node: int) -> Value:
-                if ("weighted", node) not in loaded:
-                    loaded["weighted", node] = numbers.multiply(numbers.whole(j), at(j, node))
-                return loaded["weighted", node]
-
             new: list[str] = []
             for number, node in enumerate(nodes):
                 planes = numbers.planes
                 total = tuple(parts[number * planes : (number + 1) * planes])
-                factors = self._factors(node, j, other, at, weighted)
+                factors = self._factors(node, j, other, at)
                 new.extend(numbers.add_product(total, *factors))
             return new
 
@@ -389,7 +393,7 @@ class _Writer:
         ]
         return [numbers.settle(value) for value in values]
 
-    def _factors(self, node: int, j: str, other: str, at: Any, weighted: Any) -> Any:
+    def _factors(self, node: int, j: str, other: str, at: Any) -> Any:
         """The factors of the product with index j in a node's sum; `other` is k - j."""
         graph, numbers = self.graph, self.numbers
         operation, a, *rest = graph.nodes[node]
@@ -404,16 +408,16 @@ class _Writer:
             case "slope":
                 return at(j, a), at(other, a)
             case "exp":
-                return weighted(a), at(other, node)
+                return at(j, graph.find("ramp", a)), at(other, node)
             case "log":
-                return weighted(node), at(other, a)
+                return at(j, graph.find("ramp", node)), at(other, a)
             case "tan" | "tanh":
-                return weighted(a), at(other, graph.find("slope", node))
+                return at(j, graph.find("ramp", a)), at(other, graph.find("slope", node))
             case "power":
                 exponent = numbers.multiply(self.first[b], numbers.whole(other))
                 weight = numbers.subtract(exponent, numbers.whole(j))
                 return numbers.multiply(weight, at(other, a)), at(j, node)
-        return weighted(a), at(other, graph.find(_PARTNERS[operation], a))
+        return at(j, graph.find("ramp", a)), at(other, graph.find(_PARTNERS[operation], a))
 
     def _finished(
         self, node: int, total: Value, now: Mapping[int, Value], one_over_k: Value
@@ -567,6 +571,6 @@ def _remembered(graph: Graph) -> list[int]:
     for node, (operation, *operands) in enumerate(graph.nodes):
         if graph.is_sum[node]:
             needed |= dict.fromkeys(i for i in operands if not graph.constant[i])
-            if operation != "*":
-                needed[node] = None
+        if operation == "ramp" or (graph.is_sum[node] and operation != "*"):
+            needed[node] = None
     return list(needed)

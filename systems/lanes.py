@@ -300,6 +300,9 @@ class DoubleDoubles(Doubles):
         return self.two_sum(*total)
 
     def divide(self, a: Value, b: Value) -> Value:
+        return self._called("_divide", a, b)
+
+    def _divide(self, a: Value, b: Value) -> Value:
         first = self.op("fdiv", a[0], b[0])
         rest = self.subtract(a, self.multiply((first, self.literal(0.0)), b))
         second = self.op("fdiv", rest[0], b[0])
@@ -311,12 +314,24 @@ class DoubleDoubles(Doubles):
         return self.add(a, change)
 
     def power(self, a: Value, b: Value) -> Value:
-        return self._exp(self.multiply(b, self._log(a)))
+        return self.apply("exp", self.multiply(b, self.apply("log", a)))
 
     # ---- functions ---------------------------------------------------------------------------
 
     def apply(self, function: str, a: Value) -> Value:
-        return getattr(self, f"_{function}")(a)
+        return self._called(f"_{function}", a)
+
+    def _called(self, method: str, *arguments: Value) -> Value:
+        """The value of a method that is long: written once a module, as a function."""
+        name = f"double_double{method}_{self.width}"
+        self.code.external |= _function(name, method, self.width, len(arguments))
+        pair = f"{{ {self.type}, {self.type} }}"
+        given = ", ".join(f"{self.type} {part}" for value in arguments for part in value)
+        result = self.code.emit(f"call {pair} @{name}({given})")
+        return (
+            self.code.emit(f"extractvalue {pair} {result}, 0"),
+            self.code.emit(f"extractvalue {pair} {result}, 1"),
+        )
 
     def _sqrt(self, a: Value) -> Value:
         root = self.call("sqrt", a[0])
@@ -340,7 +355,7 @@ class DoubleDoubles(Doubles):
     def _log(self, a: Value) -> Value:
         """One step of Newton's method from the double."""
         guess = (self.call("log", a[0]), self.literal(0.0))
-        ratio = self.multiply(a, self._exp(self.negate(guess)))
+        ratio = self.multiply(a, self.apply("exp", self.negate(guess)))
         return self.add(guess, self.subtract(ratio, self.number(1.0)))
 
     def _sin(self, a: Value) -> Value:
@@ -367,18 +382,18 @@ class DoubleDoubles(Doubles):
         return self._select(opposite, self.negate(chosen), chosen)
 
     def _tan(self, a: Value) -> Value:
-        return self.divide(self._sin(a), self._cos(a))
+        return self.divide(self.apply("sin", a), self.apply("cos", a))
 
     def _sinh(self, a: Value) -> Value:
-        up = self._exp(a)
+        up = self.apply("exp", a)
         return self._scaled(self.subtract(up, self.divide(self.number(1.0), up)), self.literal(0.5))
 
     def _cosh(self, a: Value) -> Value:
-        up = self._exp(a)
+        up = self.apply("exp", a)
         return self._scaled(self.add(up, self.divide(self.number(1.0), up)), self.literal(0.5))
 
     def _tanh(self, a: Value) -> Value:
-        up = self._exp(self._scaled(self._clip(a, 40.0), self.literal(2.0)))
+        up = self.apply("exp", self._scaled(self._clip(a, 40.0), self.literal(2.0)))
         one = self.number(1.0)
         return self.divide(self.subtract(up, one), self.add(up, one))
 
@@ -427,6 +442,22 @@ class DoubleDoubles(Doubles):
         bias = self.splat(str(1023 << 52), "i64")
         bits = self.code.emit(f"add {self.whole_type} {bits}, {bias}")
         return self.code.emit(f"bitcast {self.whole_type} {bits} to {self.type}")
+
+
+@cache
+def _function(name: str, method: str, width: int, arguments: int) -> frozenset[str]:
+    """The definition of a method of `DoubleDoubles` as a function, and what it calls."""
+    code = Code()
+    numbers = DoubleDoubles(code, width)
+    names = [(f"%hi{i}", f"%lo{i}") for i in range(arguments)]
+    value = getattr(numbers, method)(*names)
+    pair = f"{{ {numbers.type}, {numbers.type} }}"
+    half = code.emit(f"insertvalue {pair} undef, {numbers.type} {value[0]}, 0")
+    whole = code.emit(f"insertvalue {pair} {half}, {numbers.type} {value[1]}, 1")
+    slots = ", ".join(f"{numbers.type} {part}" for parts in names for part in parts)
+    body = "\n".join(code.lines)
+    text = f"define internal {pair} @{name}({slots}) nounwind {{\n{body}\n  ret {pair} {whole}\n}}"
+    return frozenset({text, *code.external})
 
 
 @cache
