@@ -129,3 +129,19 @@ def test_stored_certificates_belong_to_the_present_equations_and_integrator():
             assert facts["hash"] == provenance_hash(system, precision), (
                 f"{name}: run `dysts-bench certify --systems {name}`"
             )
+
+
+def test_the_page_tells_the_worst_start_and_what_is_only_a_bound():
+    from dataclasses import replace
+
+    from systems.certificates_page import page
+
+    facts = {"median": 31.5, "starts": 10, "capped": 0, "reference": "Taylor", "hash": "0" * 16}
+    lorenz = replace(
+        systems.load("Lorenz"),
+        certified_horizon={"double": 29.8, "double-double": 70.0},
+        certificates={"double": facts, "double-double": facts | {"median": 70.0, "capped": 10}},
+    )
+    text = page([lorenz])
+    assert "| Lorenz | 29.8 (31.5) | ≥ 70 (70) | Taylor |  |" in text
+    assert "In double: 1 systems, shortest 29.8, median 29.8." in text
