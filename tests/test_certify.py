@@ -134,7 +134,7 @@ def test_stored_certificates_belong_to_the_present_equations_and_integrator():
 def test_the_page_tells_the_worst_start_and_what_is_only_a_bound():
     from dataclasses import replace
 
-    from systems.certificates_page import page
+    from dysts_bench.certificates_page import page
 
     facts = {"median": 31.5, "starts": 10, "capped": 0, "reference": "Taylor", "hash": "0" * 16}
     lorenz = replace(

@@ -1,6 +1,6 @@
 """docs/certificates.md: how long the trajectories of each system are right, from the catalog.
 
-python -m systems.certificates_page [catalog.json]
+python -m dysts_bench.certificates_page [catalog.json]
 """
 
 import sys
@@ -15,7 +15,7 @@ from systems.catalog import System
 PAGE = Path(__file__).parents[1] / "docs" / "certificates.md"
 OPENING = """# How long our trajectories are right
 
-Generated from the catalog by `python -m systems.certificates_page`; measured by `dysts-bench
+Generated from the catalog by `python -m dysts_bench.certificates_page`; measured by `dysts-bench
 certify`.
 
 From states on the attractor, given to the last bit, our trajectory and a reference are followed
