@@ -10,7 +10,7 @@ BENCH    := $(VENV)/bin/dysts-bench
 PIP      := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help benchmark test data leaderboard lint bench calibrate docs test-resume test-delay clean
+.PHONY: help benchmark test data leaderboard lint bench calibrate docs test-resume test-delay test-diffrax clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 22
@@ -49,6 +49,9 @@ test-resume: $(VENV)/.dev ## kill a run ten times, resume, compare leaderboards 
 test-delay: $(VENV)/.dev ## delay systems against jitcdde over 50 delays (needs a C compiler)
 	@$(PIP) -e '.[delay]'
 	@$(VENV)/bin/python -m benchmarks.delay
+
+test-diffrax: $(VENV)/.dev ## trajectories of every smooth system on diffrax against the built-in integrator
+	@$(VENV)/bin/python -m pytest -n $(JOBS) -m diffrax tests/test_diffrax.py
 
 clean: ## remove the environment (results and caches stay)
 	rm -rf $(VENV)

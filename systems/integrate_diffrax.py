@@ -27,7 +27,9 @@ MAX_STEPS = 10_000_000
 
 # Device → least number of trajectories from which an ensemble was measured to be faster here than
 # with the built-in integrator (benchmarks/diffrax_backend.py prints both). A device that is not
-# listed has not been measured, and is never picked by itself.
+# listed has not been measured, and is never picked by itself. On a CPU diffrax took 19 to 136 times
+# as long, alone and in ensembles of 256, at an error of at most 1e-8 over 5 Lyapunov times (Lorenz,
+# Rossler, Lorenz96; medians of 5; jax 0.10.2, diffrax 0.7.2, two cores shared with other work).
 FASTER_FROM: Mapping[str, float] = {"cpu": math.inf}
 
 
