@@ -61,6 +61,11 @@ def test_other_parameters_are_measured_and_kept_until_they_change(tmp_path, monk
     assert compare(published(path)[0]) is None
 
 
+def test_a_family_is_taken_at_the_published_size(tmp_path):
+    [entry] = published(read(tmp_path, system="Lorenz96", size=8, parameters={"f": 8.0}))
+    assert entry.system.dimension == 8 and not entry.at_catalog and compare(entry) is None
+
+
 def test_an_unknown_unit_or_a_short_state_is_met_with_the_rule(tmp_path):
     with pytest.raises(CatalogError, match="units are nats and bits; 'dB' arrived"):
         published(read(tmp_path, unit="dB"))
