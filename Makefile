@@ -10,7 +10,7 @@ BENCH    := $(VENV)/bin/dysts-bench
 PIP      := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help benchmark test data leaderboard lint bench calibrate docs test-resume test-delay test-diffrax clean
+.PHONY: help benchmark test data leaderboard lint bench bench-peers calibrate certify docs test-resume test-delay test-diffrax clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 22
@@ -35,6 +35,14 @@ lint: $(VENV)/.dev ## format check, lint and types
 
 bench: $(VENV)/.dev ## speed against peers, side by side in one run
 	@$(VENV)/bin/python -m benchmarks.start
+
+bench-peers: $(VENV)/.dev ## trajectories beside heyoka and scipy, at measured accuracy
+	@$(PIP) -e '.[bench]'
+	@$(VENV)/bin/python -m benchmarks.peers
+
+certify: $(VENV)/.core ## measure how long trajectories are right, where anything has changed
+	@$(PIP) -e '.[certify]'
+	@$(BENCH) certify --jobs $(JOBS)
 
 calibrate: $(VENV)/.core ## measure what the catalog says of entries that changed, and of published exponents
 	@$(BENCH) calibrate --jobs $(JOBS)
