@@ -41,7 +41,7 @@ from systems.lyapunov import (
     lyapunov_spectrum,
 )
 
-FIRST_LENGTH, LONGER, LONGEST = 250.0, 4.0, 256_000.0  # periods of each run, tried in turn
+FIRST_LENGTH, LONGER, LONGEST = 1000.0, 4.0, 256_000.0  # periods of each run, tried in turn
 REGULAR_LENGTH = 4000.0  # periods, enough where the largest exponent is tiny
 TRAJECTORIES = 8
 SEPARATION_PERIODS = 200.0
