@@ -16,7 +16,7 @@ states first, `ORDERS + 1` values (of one or two doubles).
 
 import ctypes
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -317,7 +317,9 @@ class _Writer:
         for level in range(max(graph.level) + 1):
             members = [i for i, other in enumerate(graph.level) if other == level]
             sums = [i for i in members if graph.is_sum[i]]
-            totals = dict(zip(sums, self._sums(k, sums), strict=True))
+            totals: dict[int, Value] = {}
+            for some in batched(sums):
+                totals |= zip(some, self._sums(k, some), strict=True)
             for node in members:
                 if node in totals:
                     now[node] = self._finished(node, totals[node], now, one_over_k)
@@ -363,9 +365,7 @@ class _Writer:
         return now[a] if a in now else now[b]
 
     def _sums(self, k: str, nodes: list[int]) -> list[Value]:
-        """Σ_{0<j<k} of each node's products; all nodes share one loop over j."""
-        if not nodes:
-            return []
+        """Σ_{0<j<k} of each node's products; the nodes share one loop over j."""
         code, numbers = self.code, self.numbers
         zero, kind = numbers.number(0.0), numbers.type
         carried = [(kind, part) for _ in nodes for part in zero]
@@ -510,23 +510,26 @@ class _Writer:
 
     def _advance(self, length: str) -> None:
         """Sum the series at the step's end; the sum keeps its rounding error for the next one."""
-        numbers, code, planes = self.numbers, self.code, self.numbers.planes
-        h = numbers.exactly(length)
+        for states in batched(self.graph.states):
+            self._advance_some(states, self.numbers.exactly(length))
+
+    def _advance_some(self, states: Sequence[int], h: Value) -> None:
+        numbers, planes = self.numbers, self.numbers.planes
 
         def body(k: str, parts: list[str]) -> list[str]:
             new: list[str] = []
-            for i, state in enumerate(self.graph.states):
+            for i, state in enumerate(states):
                 total = numbers.multiply(tuple(parts[i * planes : (i + 1) * planes]), h)
                 new += numbers.add(total, numbers.load(self._coefficient(state, k)))
             return new
 
-        last = [numbers.load(self._coefficient(state, self.orders)) for state in self.graph.states]
+        last = [numbers.load(self._coefficient(state, self.orders)) for state in states]
         carried = [(numbers.type, part) for value in last for part in value]
-        parts = code.loop(str(self.orders - 1), "0", carried, body, step=-1)
-        for i, state in enumerate(self.graph.states):
+        parts = self.code.loop(str(self.orders - 1), "0", carried, body, step=-1)
+        for i, state in enumerate(states):
             change = numbers.multiply(tuple(parts[i * planes : (i + 1) * planes]), h)
-            place = self._at("%states", 3 * i * numbers.width)
-            low_place = self._at("%states", (3 * i + 1) * numbers.width)
+            place = self._at("%states", 3 * state * numbers.width)
+            low_place = self._at("%states", (3 * state + 1) * numbers.width)
             hi, lo = numbers.carried_sum(self.first[state], change, numbers.load_one(low_place))
             numbers.store_one(hi, place)
             numbers.store_one(lo, low_place)
@@ -548,21 +551,32 @@ class _Writer:
 
         x = points.load_one("%states")
 
-        def body(k: str, totals: list[str]) -> list[str]:
-            place = code.emit(f"mul i64 {k}, {row}")
-            return [
-                points.call("fma", total, x, coefficient(i, place))
-                for i, total in enumerate(totals)
-            ]
+        for states in batched(self.graph.states):
 
-        last = str(self.orders * row)
-        highest = [(points.type, coefficient(i, last)) for i in range(len(self.graph.states))]
-        totals = code.loop(str(self.orders - 1), "0", highest, body, step=-1)
-        for i, total in enumerate(totals):
-            low = coefficient(i, str(width)) if self.numbers.planes == 2 else points.literal(0.0)
-            value = points.op("fadd", coefficient(i, "0"), points.call("fma", total, x, low))
-            points.store_one(value, code.emit(f"getelementptr double, ptr %out, i64 {i * POINTS}"))
+            def body(k: str, totals: list[str], states: Sequence[int] = states) -> list[str]:
+                place = code.emit(f"mul i64 {k}, {row}")
+                return [
+                    points.call("fma", total, x, coefficient(i, place))
+                    for i, total in zip(states, totals, strict=True)
+                ]
+
+            last = str(self.orders * row)
+            highest = [(points.type, coefficient(i, last)) for i in states]
+            totals = code.loop(str(self.orders - 1), "0", highest, body, step=-1)
+            for i, total in zip(states, totals, strict=True):
+                low = points.literal(0.0)
+                if self.numbers.planes == 2:
+                    low = coefficient(i, str(width))
+                value = points.op("fadd", coefficient(i, "0"), points.call("fma", total, x, low))
+                place = code.emit(f"getelementptr double, ptr %out, i64 {i * POINTS}")
+                points.store_one(value, place)
         return code
+
+
+def batched(nodes: Sequence[int], size: int = 8) -> Iterator[Sequence[int]]:
+    """As many at once as registers hold: compilation time grows faster than loops do."""
+    for first in range(0, len(nodes), size):
+        yield nodes[first : first + size]
 
 
 def _remembered(graph: Graph) -> list[int]:
