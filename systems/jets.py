@@ -16,6 +16,7 @@ states first, `ORDERS + 1` values (of one or two doubles).
 
 import ctypes
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -31,6 +32,8 @@ from systems.taylor_kernel import POINTS
 
 # what no Taylor series can cross, or (exprel, at 0) what no recurrence can divide by
 UNFIT = ("abs", "sign", "heaviside", "min", "max", "exprel", "delay")
+# u/(1 - exp(-u)) written out, which is 0/0 at 0
+REMOVABLE = re.compile(r"/\s*\(\s*1\s*-\s*exp\(")
 # By how much the argument of a function may change in a step, in parts of the order. Where tanh is
 # flat, say, its coefficients are below the rounding of everything else and nothing else would stop
 # a step from leaping over its next slope: xⁿ/n! is small for x < n/4.
@@ -40,7 +43,8 @@ ORDERS: Mapping[Precision, int] = {"double": 20, "double-double": 36}
 
 def has_series(system: System) -> bool:
     """Whether Taylor coefficients of the solution follow from the equations by recurrences."""
-    return not llvm.mentions(system, *UNFIT)
+    texts = (*system.lets.values(), *system.equations.values())
+    return not (llvm.mentions(system, *UNFIT) or any(map(REMOVABLE.search, texts)))
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,14 @@ def test_taylor_agrees_with_dop853_over_half_a_period(name):
     assert (np.abs(taylor - other) / scale).max() < 1e-9
 
 
+def test_equations_with_a_removable_singularity_are_left_to_dop853():
+    """The dysts edition writes u/(1 - exp(-u)) out; the other has exprel."""
+    for edition in ("corrected", "dysts"):
+        system = systems.load("ExcitableCell", edition)
+        assert not has_series(system)
+        assert np.isfinite(system.trajectory(100, transient=1, cache=False).states).all()
+
+
 def test_the_switch_of_a_mixing_flow_is_not_leapt_over():
     system = systems.load("BlinkingVortex")
     times = np.linspace(0, 3 * system.period, 31)
