@@ -41,7 +41,8 @@ from systems.lyapunov import (
     lyapunov_spectrum,
 )
 
-FIRST_LENGTH, LONGER, LONGEST = 1000.0, 4.0, 256_000.0  # periods of each run, tried in turn
+FIRST_LENGTH, LONGER, LONGEST = 250.0, 4.0, 256_000.0  # periods of each run, tried in turn
+CHEAP = 1.0  # seconds: a measurement that took less is made longer even if it was precise
 REGULAR_LENGTH = 4000.0  # periods, enough where the largest exponent is tiny
 TRAJECTORIES = 8
 SEPARATION_PERIODS = 200.0
@@ -210,7 +211,8 @@ def measure_spectrum(system: System, *, seconds: float) -> Spectrum:
         largest, error = spectrum.exponents[0], spectrum.errors[0]
         precise = error < PRECISION * largest
         tiny = largest * system.period < WORTHWHILE
-        if "transient" in system.tags or (precise and not tiny):
+        enough = precise and (periods > FIRST_LENGTH or now - round_begun > CHEAP)
+        if "transient" in system.tags or (enough and not tiny):
             return spectrum
         # a weak exponent is told from none by its growth, which takes length
         grown = largest * spectrum.length > 20.0
