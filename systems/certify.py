@@ -26,8 +26,8 @@ from systems.taylor_reference import ReferenceFailure
 PRECISIONS: tuple[Precision, ...] = ("double", "double-double")
 AGREEMENT = 0.01  # of each observed coordinate's standard deviation: ours beside the reference
 TRUST = 0.001  # the two references beside each other
-LIMIT = 70.0  # Lyapunov times (periods) that are looked at
-STARTS = 10
+LIMIT = 45.0  # Lyapunov times (periods) that are looked at
+STARTS = 5
 POINTS_PER_TIME_UNIT = 30  # of the suite `standard`
 BLOCK = 2.0  # Lyapunov times that the references advance before they are compared
 SEED = 5  # none of the suite's roles has it

@@ -207,8 +207,10 @@ def tag_mismatches(system: System) -> list[str]:
     )
     if found != "regular" and "transient" not in given:
         expected |= {tag: found == tag for tag in ("quasiperiodic", "periodic")}
+    # the sum of the exponents, where all are measured: of longer runs than the divergence
     divergence = _estimate(system, "divergence")
     if divergence is not None and "transient" not in given:
+        divergence = _estimate(system, "exponent_sum") or divergence
         scale = sum(abs(exponent) for exponent in system.lyapunov_spectrum)
         volume_kept = abs(divergence[0]) <= SIGMAS * divergence[1] + 1e-3 * scale
         expected |= {"conservative": volume_kept, "dissipative": not volume_kept}

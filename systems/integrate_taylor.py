@@ -20,11 +20,16 @@ METHOD = "taylor/1"  # raised whenever the same call would return other bits
 WIDTHS: dict[Precision, int] = {"double": 8, "double-double": 4}  # trajectories side by side
 TOLERANCES: dict[Precision, float] = {"double": 2.0**-52, "double-double": 2.0**-106}
 STEPS_PER_CALL = 20_000  # after so many the clock is read
+# A solution that spirals out oscillates ever faster and would need for ever to overflow. In the
+# catalog, no system takes more than 5000 steps a period on its attractor, and most take 20.
+STEPS_PER_PERIOD = 50_000
 
 _REASONS = {
     kernels.NOT_FINITE: "the solution diverges (states overflow)",
     kernels.COLLAPSED: "the step length collapses: the solution diverges in finite time, or meets "
     "a singularity of its equations",
+    kernels.SLOW: f"the solution takes more than {STEPS_PER_PERIOD} steps a period: it diverges, "
+    "or the system's period is far too long",
 }
 
 
@@ -57,6 +62,7 @@ class Lanes:
         assert m <= width, f"{m} trajectories in {width} lanes"
         self.step = compile_step(system, precision, width)
         self.trajectories = m
+        self.period = system.period
         filled = np.concatenate([initial, np.repeat(initial[:1], width - m, axis=0)])
         largest = np.abs(filled).max(axis=1, keepdims=True)
         scale = np.maximum(np.abs(filled), 1e-3 * np.where(largest > 0, largest, 1.0))
@@ -82,7 +88,9 @@ class Lanes:
         reached[self.trajectories :] = len(times)
         offsets, values = np.zeros(kernels.POINTS), np.zeros(kernels.POINTS * n)
         begun = clock.monotonic()
+        least = self.period * STEPS_PER_CALL / STEPS_PER_PERIOD
         while True:
+            before = self.begin[0].copy()
             status = kernels.compiled().follow(
                 self.step.address,
                 self.step.series,
@@ -106,6 +114,8 @@ class Lanes:
             )
             if status == kernels.DONE:
                 break
+            slow = (reached < len(times)) & (self.begin[0] - before < least)
+            self.conditions[slow & (self.conditions == kernels.RUNNING)] = kernels.SLOW
             if clock.monotonic() - begun > max_seconds:
                 for lane in np.flatnonzero(reached < len(times)):
                     self._fail(int(lane), times, f"the limit of {max_seconds:g} s is used up")

@@ -16,7 +16,7 @@ from systems.kernel_compiler import Floats, Ints, call_field, load_kernels
 
 DONE, GO_ON = 0, 1
 POINTS = 8  # at which a series is summed at once
-RUNNING, NOT_FINITE, COLLAPSED = 0, 1, 2  # of a lane
+RUNNING, NOT_FINITE, COLLAPSED, SLOW = range(4)  # of a lane; SLOW is given from outside
 
 
 @cache

@@ -182,6 +182,15 @@ def test_one_lane_that_diverges_leaves_the_others_alone(make_system):
     assert np.allclose(states[1, :4, 0], 1 / (1 - times[:4])) and np.isnan(states[1, -1, 0])
 
 
+def test_a_solution_that_spirals_out_is_given_up(make_system):
+    """It oscillates faster the farther out it is, and never overflows in finite time."""
+    r2 = "(x*x + y*y)"
+    system = make_system({"x": f"0.5*x - y*{r2}", "y": f"0.5*y + x*{r2}"}, [1.0, 0.0])
+    states, failures = solve(system, np.array([1.0, 100.0]), np.array([[1.0, 0.0]]))
+    assert "more than 50000 steps a period" in failures[0]
+    assert np.hypot(*states[0, 0]) == pytest.approx(math.exp(0.5), rel=1e-15)
+
+
 def test_each_lane_starts_at_a_time_of_its_own(make_system):
     system = make_system({"x": "x*cos(t)"}, [1.0])
     starts, epochs = np.array([-1.0, -3.0]), np.array([0.5, 2.0])
