@@ -150,8 +150,8 @@ def stretch(
     budget: int,
 ) -> int:
     """Follow states and their tangent vectors until all are past `until`, and make the vectors
-    orthonormal after each step (modified Gram–Schmidt); `growth` (vectors, width) gains the logarithms of their
-    stretching. Returns DONE, or GO_ON after `budget` steps."""
+    orthonormal after each step (modified Gram–Schmidt); `growth` (vectors, width) gains the
+    logarithms of their stretching. Returns DONE, or GO_ON after `budget` steps."""
     for _ in range(budget):
         unfinished = 0
         for lane in range(width):
