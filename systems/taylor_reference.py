@@ -15,13 +15,17 @@ import numpy as np
 from jaxtyping import Float
 
 from systems.catalog import System
-from systems.expr import TIME
+from systems.expr import TIME, functions
 from systems.lower import Table, evaluate
 from systems.trajectory import optional
 
 MOST_EVENTS = 100_000  # of one trajectory; sliding along a jump is an event without end
 TOLERANCES = (0.0, 1e-32)  # of the reference and of the one beside it; 0: the rounding, order 40
 ANALYTIC = ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log", "sqrt")
+# tanh and its like can be flat to the last digit before a steep slope, which the series of a step
+# from there does not know: steps are at most this part of a period, in each of the two references
+STEEP = ("tanh", "exp", "sinh", "cosh")
+LONGEST_STEPS = (1 / 200, 1 / 270)
 HALVINGS, TERMS = 6, 24  # exprel(x) is right to 1e-33 for |x| < 32
 
 
@@ -93,7 +97,7 @@ def _table(hy: Any, number: Callable[[float], Any], switches: dict[str, Any]) ->
         "-": lambda a, b: a - b,
         "*": lambda a, b: a * b,
         "/": lambda a, b: a / b,
-        "**": lambda a, b: hy.pow(a, b),
+        "**": lambda a, b: a**b,
         "neg": lambda a: -a,
         "abs": lambda a: switch(a) * a,
         "sign": switch,
@@ -103,6 +107,11 @@ def _table(hy: Any, number: Callable[[float], Any], switches: dict[str, Any]) ->
         "exprel": exprel,
         **{name: getattr(hy, name) for name in ANALYTIC},
     }
+
+
+def _functions(system: System) -> set[str]:
+    trees = (*system.let_trees.values(), *system.equation_trees)
+    return set().union(*(functions(tree) for tree in trees))
 
 
 class TaylorReference:
@@ -128,6 +137,8 @@ class TaylorReference:
         )
         self.logs: list[list[tuple[float, int, float]]] = [[] for _ in initial]
         self.initial_signs: list[np.ndarray] = []
+        steep = any(function in STEEP for function in _functions(system))
+        self.longest = system.period * LONGEST_STEPS[beside] if steep else math.inf
         self.runs = [
             self._integrator(hy, start, log, TOLERANCES[beside])
             for start, log in zip(initial, self.logs, strict=True)
@@ -170,7 +181,8 @@ class TaylorReference:
         """The states of one start at later `times`, rounded to double."""
         run = self.runs[start]
         grid, started = times.astype(self.quad), run.time
-        outcome = run.propagate_grid(np.concatenate([[started], grid[grid > started]]))
+        asked = np.concatenate([[started], grid[grid > started]])
+        outcome = run.propagate_grid(asked, max_delta_t=self.quad(self.longest))
         states = outcome[-1][int(started < grid[0]) :]
         if "time_limit" not in str(outcome[0]) or len(states) < len(times):
             reason = "slides along a jump" if len(self.logs[start]) >= MOST_EVENTS else outcome[0]
