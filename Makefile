@@ -33,12 +33,13 @@ lint: $(VENV)/.dev ## format check, lint and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 
-bench: $(VENV)/.dev ## speed against peers, side by side in one run
+bench: $(VENV)/.dev ## all systems from process start to arrays, cold and warm, beside dysts
 	@$(VENV)/bin/python -m benchmarks.start
 
-bench-peers: $(VENV)/.dev ## trajectories beside heyoka and scipy, at measured accuracy
+bench-peers: $(VENV)/.dev ## trajectories and spectra beside heyoka, scipy, lyapax and dysts
 	@$(PIP) -e '.[bench]'
 	@$(VENV)/bin/python -m benchmarks.peers
+	@$(VENV)/bin/python -m benchmarks.spectra
 
 certify: $(VENV)/.core ## measure how long trajectories are right, where anything has changed
 	@$(PIP) -e '.[certify]'
@@ -48,8 +49,9 @@ calibrate: $(VENV)/.core ## measure what the catalog says of entries that change
 	@$(BENCH) calibrate --jobs $(JOBS)
 	@$(BENCH) calibrate --literature
 
-docs: $(VENV)/.core ## write docs/errata.md and docs/spectra.md from the catalog
+docs: $(VENV)/.core ## write the pages of docs/ that are made from the catalog
 	@$(VENV)/bin/python -m dysts_bench.catalog_pages
+	@$(VENV)/bin/python -m dysts_bench.certificates_page
 
 test-resume: $(VENV)/.dev ## kill a run ten times, resume, compare leaderboards byte for byte
 	@$(VENV)/bin/python -m benchmarks.resume

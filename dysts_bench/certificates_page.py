@@ -22,7 +22,7 @@ From states on the attractor, given to the last bit, our trajectory and a refere
 until they differ by 1 % of an observed coordinate's standard deviation. The horizon is that of the
 worst start, in Lyapunov times (in periods for a system that is not chaotic, marked p), rounded
 down; the median over the starts stands in brackets. "≥" means that the comparison ended first: at
-its limit of 70, at its budget, or where two references of other steps and order no longer agree.
+its limit, at its budget, or where two references of other steps and order no longer agree.
 
 The reference of an ODE is a Taylor series in quadruple precision by heyoka, which shares the tree
 of the equations with us and no code of integration. Kinks and jumps are found as events, at which

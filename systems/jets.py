@@ -368,7 +368,7 @@ class _Writer:
                 return numbers.negate(now[b])
         return now[a] if a in now else now[b]
 
-    def _sums(self, k: str, nodes: list[int]) -> list[Value]:
+    def _sums(self, k: str, nodes: Sequence[int]) -> list[Value]:
         """Σ_{0<j<k} of each node's products; the nodes share one loop over j."""
         code, numbers = self.code, self.numbers
         zero, kind = numbers.number(0.0), numbers.type

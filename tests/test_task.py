@@ -76,9 +76,9 @@ def a_task(**changes):
 # ---- suites ----------------------------------------------------------------------------------
 
 
-def test_standard_version_1_is_the_published_protocol():
+def test_standard_version_2_is_the_published_protocol():
     suite = read_suite("standard")
-    assert (suite.version, suite.edition, suite.track) == (1, "corrected", "main")
+    assert (suite.version, suite.edition, suite.track) == (2, "corrected", "main")
     assert asdict(suite.protocol) == {
         "points_per_time_unit": 30,
         "train_points": 6000,
@@ -158,7 +158,7 @@ def test_an_unknown_suite_is_answered_with_the_known_ones():
 def test_any_change_makes_another_task():
     suite = read_suite("standard")
     one, two = tasks(suite, ["Lorenz", "Rossler"])
-    others = [two, *tasks(replace(suite, version=2), ["Lorenz"])]
+    others = [two, *tasks(replace(suite, version=3), ["Lorenz"])]
     others += tasks(replace(suite, protocol=replace(suite.protocol, horizon=24.0)), ["Lorenz"])
     assert len({one, *others}) == 4
     assert len({t.hash for t in [one, *others]}) == 4
