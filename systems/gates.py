@@ -141,7 +141,7 @@ def _estimators(system: System) -> Gate:
 
 
 def _precision(system: System) -> Gate:
-    name = "largest exponent to 1 %"
+    name = "largest exponent to one percent"
     value, error = system.lyapunov_spectrum[0], system.lyapunov_spectrum_error[0]
     if "transient" in system.tags:
         return Gate(name, None, "a transient motion ends before its average settles")

@@ -5,6 +5,7 @@ measurement; one at other parameters with a measurement of its own, stored in li
 the hash of what it belongs to.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -120,8 +121,10 @@ def measure_literature(
             continue
         if not again and entry.measured.get("hash") == entry.system.calibration_hash:
             continue
+        system = entry.system
+        with contextlib.suppress(IntegrationError):  # a motion that wanders off has no period
+            system = _with_period(system)
         try:
-            system = _with_period(entry.system)
             spectrum = measure_spectrum(system, seconds=seconds)
         except IntegrationError as error:
             yield Measured(entry.system, {}, str(error))

@@ -126,7 +126,7 @@ def test_rejections_are_counted_and_a_hopeless_search_says_so(lorenz, monkeypatc
     found = perturbed(lorenz, {"rho": 0.5}, draw=4)
     assert found.rejections == perturbed(lorenz, {"rho": 0.5}, draw=4).rejections
     counts = make_dataset(["Lorenz"], 5, perturb={"rho": 0.5}, draws=5, cache=False).rejections
-    assert counts["Lorenz"]["fixed point"] > 0
+    assert sum(counts["Lorenz"].values()) > 0
     monkeypatch.setattr("systems.perturbation.ATTEMPTS", 3)
     with pytest.raises(PerturbationError, match="no chaotic parameters in draw 0 after 3 sets"):
         perturbed(lorenz.with_parameters(rho=10.0), 0.01)

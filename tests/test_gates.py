@@ -51,7 +51,7 @@ def test_a_sound_entry_passes():
             "correlation dimension below Kaplan-Yorke",
         ),
         ({"separation_exponent": {"value": 1.09, "error": 0.01}}, "two estimators agree"),
-        ({"lyapunov_spectrum_error": (0.02, 0.0002, 0.02)}, "largest exponent to 1 %"),
+        ({"lyapunov_spectrum_error": (0.02, 0.0002, 0.02)}, "largest exponent to one percent"),
         ({"calibration": {"hash": "of other equations"}}, "calibration current"),
         ({"behaviour": "periodic"}, "tags as measured"),
         ({"stiffness": 1e4}, "tags as measured"),
