@@ -244,6 +244,7 @@ def certify(
         str, typer.Option(help="double or double-double, or both with a comma between.")
     ] = "double,double-double",
     edition: Edition = Edition.corrected,
+    starts: Annotated[int, typer.Option(min=1, help="States that are followed.")] = 5,
     seconds: Annotated[float, typer.Option(help="At most, for a system and precision.")] = 600.0,
     again: Annotated[bool, typer.Option(help="Also where nothing has changed since.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes; one process writes.")] = 1,
@@ -269,6 +270,7 @@ def certify(
             _system_names(systems),
             precisions=[known for known in PRECISIONS if known in chosen],
             edition=edition.value,
+            starts=starts,
             seconds=seconds,
             jobs=jobs,
             again=again,

@@ -180,6 +180,7 @@ class Job:
 
     system: System
     precision: Precision
+    starts: int
     seconds: float
 
 
@@ -206,6 +207,7 @@ def certify_catalog(
     *,
     precisions: Sequence[Precision] = PRECISIONS,
     edition: Edition = "corrected",
+    starts: int = STARTS,
     seconds: float = 600.0,
     jobs: int = 1,
     again: bool = False,
@@ -214,7 +216,7 @@ def certify_catalog(
     """Certify the named entries and write each into `path` as soon as it is done.
 
     Certificates that belong to the present equations and integrator are passed over unless
-    `again`. `seconds`: budget for one system at one precision. The edition `dysts` is written only
+    `again`. `starts`, and `seconds`: of one system at one precision. The edition `dysts` is written only
     where it differs. What cannot be certified is yielded with the reason, and loses what it had.
     """
     from systems.solve import precision_of
@@ -233,7 +235,7 @@ def certify_catalog(
                 precision_of(system, precision)
             except ValueError:
                 continue
-            work.append(Job(system, precision, seconds))
+            work.append(Job(system, precision, starts, seconds))
     for outcome in _done(work, jobs):
         entries = _entries(path)  # another command may have written meanwhile
         target = _target(entries, outcome.job.system.name, edition)
@@ -259,7 +261,9 @@ def _outcome(job: Job) -> Outcome:
     from systems.integrate import IntegrationError
 
     try:
-        return Outcome(job, certify(job.system, job.precision, seconds=job.seconds))
+        return Outcome(
+            job, certify(job.system, job.precision, starts=job.starts, seconds=job.seconds)
+        )
     except (ReferenceFailure, IntegrationError, ValueError) as error:
         return Outcome(job, None, str(error))
 

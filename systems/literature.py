@@ -5,7 +5,6 @@ measurement; one at other parameters with a measurement of its own, stored in li
 the hash of what it belongs to.
 """
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -25,6 +24,7 @@ from systems.calibrate import (
 )
 from systems.catalog import CatalogError, System, load
 from systems.integrate import IntegrationError
+from systems.lyapunov import Spectrum
 
 LITERATURE = Path(__file__).with_name("literature.json")
 RELATIVE = 0.02  # a published exponent agrees within this share, or within …
@@ -121,11 +121,8 @@ def measure_literature(
             continue
         if not again and entry.measured.get("hash") == entry.system.calibration_hash:
             continue
-        system = entry.system
-        with contextlib.suppress(IntegrationError):  # a motion that wanders off has no period
-            system = _with_period(system)
         try:
-            spectrum = measure_spectrum(system, seconds=seconds)
+            system, spectrum = _measure(entry.system, seconds)
         except IntegrationError as error:
             yield Measured(entry.system, {}, str(error))
             continue
@@ -149,6 +146,16 @@ def measure_literature(
         }
         _write(document, path)
         yield Measured(system, facts)
+
+
+def _measure(system: System, seconds: float) -> tuple[System, Spectrum]:
+    """The spectrum, and the system with the period that the length is counted in: its own, or the
+    catalog's where it has none (a motion without bounds drifts ever farther)."""
+    try:
+        timed = _with_period(system)
+        return timed, measure_spectrum(timed, seconds=seconds)
+    except IntegrationError:
+        return system, measure_spectrum(system, seconds=seconds)
 
 
 def _published(entry: Mapping[str, Any]) -> Published:
