@@ -216,8 +216,9 @@ def certify_catalog(
     """Certify the named entries and write each into `path` as soon as it is done.
 
     Certificates that belong to the present equations and integrator are passed over unless
-    `again`. `starts`, and `seconds`: of one system at one precision. The edition `dysts` is written only
-    where it differs. What cannot be certified is yielded with the reason, and loses what it had.
+    `again`. `starts` and `seconds` are those of one system at one precision. The edition `dysts` is
+    written only where it differs. What cannot be certified is yielded with the reason, and loses
+    what it had.
     """
     from systems.solve import precision_of
 
