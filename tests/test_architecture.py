@@ -18,7 +18,7 @@ SYSTEMS = (
     {"families"},
     {"catalog", "machine_code", "tableaux", "trajectory"},
     {"llvm", "calculus", "kernel_compiler", "lanes", "storage", "windows", "split", "gates"},
-    {"random_streams", "taylor_reference", "delay_reference"},
+    {"random_streams", "series_graph", "taylor_reference", "delay_reference"},
     {"dop853_kernel", "taylor_kernel"},
     {"integrate", "jets"},
     {"integrate_diffrax", "integrate_taylor", "tangent"},
