@@ -4,10 +4,10 @@
 
 Every figure is the CPU time (user + system) of child processes, in seconds. Ours starts at an
 interpreter with nothing imported and ends with the trajectories in memory; nothing of them is read
-from a cache. Cold: no machine code is kept from earlier runs either. dysts runs with its default
-options, a process a system, which is stopped at `cap` seconds and then counts that much: a lower
-bound. Its systems are kept in benchmarks/out/start.jsonl as they finish, and a later call goes on
-from there unless `--again`.
+from a cache. Double-double is the default, where the equations allow it. Cold: no machine code is
+kept from earlier runs either. dysts runs with its default options, a process a system, which is
+stopped at `cap` seconds and then counts that much: a lower bound. Its systems are kept in
+benchmarks/out/start.jsonl as they finish, and a later call goes on from there unless `--again`.
 """
 
 import json
@@ -32,10 +32,11 @@ POINTS, POINTS_PER_PERIOD = 1000, 100
 OURS = f"""
 import systems
 made = systems.make_dataset(
-    systems.names(), {POINTS}, points_per_period={POINTS_PER_PERIOD}, transient=0, cache=False
+    systems.names(), {POINTS}, points_per_period={POINTS_PER_PERIOD}, transient=0, cache=False,
+    precision={{precision!r}}
 )
 assert all(len(trajectory) == {POINTS} for trajectory in made.values())
-"""
+"""  # format it with a precision
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -43,13 +44,17 @@ def main(repetitions: int = 5, cap: int = 20, again: bool = False, only_ours: bo
     """Print the table; ours is the least of `repetitions`."""
     os.environ.update(ONE_THREAD)
     theirs = None if only_ours else _dysts(cap, again)
-    with tempfile.TemporaryDirectory() as folder:
-        caches = [Path(folder) / str(number) for number in range(repetitions)]
-        cold = min(_ours(cache) for cache in caches)
-        warm = min(_ours(caches[0]) for _ in range(repetitions))
+    rows = []
+    for precision, kind in ((None, "double-double"), ("double", "double")):
+        code = OURS.format(precision=precision)
+        with tempfile.TemporaryDirectory() as folder:
+            caches = [Path(folder) / str(number) for number in range(repetitions)]
+            rows.append((f"ours, {kind}, cold", min(_ours(code, cache) for cache in caches)))
+            warm = min(_ours(code, caches[0]) for _ in range(repetitions))
+            rows.append((f"ours, {kind}, warm", warm))
     numpy = min(_child("import numpy") for _ in range(repetitions))
     table = Table("process start to trajectories", "CPU s", "dysts takes", title=_machine())
-    for label, seconds in (("ours, warm", warm), ("ours, cold", cold)):
+    for label, seconds in rows:
         table.add_row(label, f"{seconds:.3f}", f"{theirs / seconds:.0f}x" if theirs else "")
     table.add_row("of which import numpy", f"{numpy:.3f}", "")
     if theirs:
@@ -62,8 +67,8 @@ def _machine() -> str:
     return f"Python {sys.version.split()[0]}, {os.cpu_count()} CPUs, load {load:.1f}"
 
 
-def _ours(cache: Path) -> float:
-    return _child(OURS, DYSTS_BENCH_CACHE=str(cache), NUMBA_CACHE_DIR=str(cache / "numba"))
+def _ours(code: str, cache: Path) -> float:
+    return _child(code, DYSTS_BENCH_CACHE=str(cache), NUMBA_CACHE_DIR=str(cache / "numba"))
 
 
 def _child(code: str, **environment: str) -> float:
