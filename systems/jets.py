@@ -32,6 +32,7 @@ from systems.taylor_kernel import POINTS
 UNFIT = ("abs", "sign", "heaviside", "min", "max", "exprel", "delay")
 # u/(1 - exp(-u)) written out, which is 0/0 at 0
 REMOVABLE = re.compile(r"/\s*\(\s*1\s*-\s*exp\(")
+MOST_STATES = 64  # 40 are compiled in 1.5 s, 128 in 10 s, 256 in minutes
 # By how much the argument of a function may change in a step, in parts of the order. Where tanh is
 # flat, say, its coefficients are below the rounding of everything else and nothing else would stop
 # a step from leaping over its next slope: xⁿ/n! is small for x < n/4.
@@ -40,7 +41,10 @@ ORDERS: Mapping[Precision, int] = {"double": 20, "double-double": 36}
 
 
 def has_series(system: System) -> bool:
-    """Whether Taylor coefficients of the solution follow from the equations by recurrences."""
+    """Whether Taylor coefficients of the solution follow from the equations by recurrences that are
+    compiled in a few seconds."""
+    if system.dimension > MOST_STATES:
+        return False
     texts = (*system.lets.values(), *system.equations.values())
     return not (llvm.mentions(system, *UNFIT) or any(map(REMOVABLE.search, texts)))
 

@@ -16,7 +16,7 @@ from systems import integrate_taylor as taylor
 from systems import llvm
 from systems.catalog import System
 from systems.integrate import IntegrationError
-from systems.jets import compile_steps, has_series
+from systems.jets import MOST_STATES, compile_steps, has_series
 from systems.lanes import Precision
 
 PRECISIONS: tuple[Precision, ...] = ("double", "double-double")
@@ -91,7 +91,8 @@ def precision_of(
     if precision == "double-double" and not has_series(system):
         raise ValueError(
             f"{system.name}: double-double precision needs equations without kinks, jumps, delays "
-            "and exprel; leave `precision` out for the best that these allow."
+            f"and exprel, of at most {MOST_STATES} states; leave `precision` out for the best that "
+            "these allow."
         )
     return precision
 

@@ -225,6 +225,14 @@ def test_equations_with_a_removable_singularity_are_left_to_dop853():
         assert np.isfinite(system.trajectory(100, transient=1, cache=False).states).all()
 
 
+def test_large_families_are_left_to_dop853():
+    """Their series would take minutes to compile."""
+    assert has_series(systems.load("Lorenz96", size=40))
+    large = systems.load("Lorenz96", size=256)
+    assert not has_series(large)
+    assert np.isfinite(large.trajectory(20, transient=1, cache=False).states).all()
+
+
 def test_the_switch_of_a_mixing_flow_is_not_leapt_over():
     system = systems.load("BlinkingVortex")
     times = np.linspace(0, 3 * system.period, 31)
