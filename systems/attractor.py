@@ -12,7 +12,6 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from systems.catalog import System
-from systems.gates import reads_time
 from systems.generate import trajectory
 
 TRAJECTORIES = 8
@@ -59,7 +58,7 @@ def measure_attractor(system: System, *, seed: int = 0) -> Attractor:
     observed = system.observed(dense).reshape(-1, len(system.observables))
     points = system.observed(sparse).reshape(-1, len(system.observables))
     initial = system.observed(np.array([system.initial]))[0]
-    differentiable = not (system.delays or system.discontinuous or reads_time(system))
+    differentiable = not (system.delays or system.discontinuous or system.reads_time)
     return Attractor(
         observed.mean(axis=0),
         observed.std(axis=0),

@@ -27,7 +27,6 @@ from systems.gates import (
     WORTHWHILE,
     behaviour,
     failures,
-    reads_time,
     tag_mismatches,
     tolerance,
 )
@@ -35,10 +34,10 @@ from systems.generate import trajectory
 from systems.integrate import IntegrationError
 from systems.lyapunov import (
     Spectrum,
-    _separation_exponent,
     dominant_period,
     kaplan_yorke_dimension,
     lyapunov_spectrum,
+    separation_exponent,
 )
 
 FIRST_LENGTH, LONGER, LONGEST = 250.0, 4.0, 256_000.0  # periods of each run, tried in turn
@@ -253,7 +252,7 @@ def second_estimate(system: System) -> Estimate | None:
     for state in starts:
         with contextlib.suppress(IntegrationError):
             length = SEPARATION_PERIODS * system.period
-            runs.append(float(_separation_exponent(system, state, length)[0]))
+            runs.append(float(separation_exponent(system, state, length)[0]))
     return _mean(runs) if 2 * len(runs) >= TRAJECTORIES else None
 
 
@@ -265,7 +264,7 @@ def kaplan_yorke(spectrum: Spectrum, system: System) -> Estimate | None:
     volume is kept and the dimension is that of the phase space. `system` bears errors and run
     length. None where too few exponents are known.
     """
-    if spectrum.method == "two trajectories" or reads_time(system):
+    if spectrum.method == "two trajectories" or system.reads_time:
         return None
     tolerances = [tolerance(system, i) for i in range(len(spectrum.exponents))]
     total = _mean([sum(run) for run in spectrum.runs])

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -251,6 +252,13 @@ class System:
         """Whether the right-hand side jumps somewhere (it uses `sign` or `heaviside`)."""
         trees = (*self.let_trees.values(), *self.equation_trees)
         return any({"sign", "heaviside"} & functions(tree) for tree in trees)
+
+    @cached_property
+    def reads_time(self) -> bool:
+        """Whether the equations read the time itself (a driven system with a clock state does not).
+        A look at the text, as parsing takes longer than loading machine code."""
+        texts = (*self.lets.values(), *self.equations.values())
+        return any(re.search(rf"\b{TIME}\b", text) for text in texts)
 
     # ---- functions ---------------------------------------------------------------------------
 

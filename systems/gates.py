@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from systems.catalog import System
-from systems.expr import TIME, symbols
 
 SIGMAS = 3.0  # standard errors from which an exponent has a sign
 # Standard errors by which two measurements may differ. Errors come from eight runs, and of 168
@@ -89,7 +88,7 @@ def _zero(system: System) -> Gate:
     name = "an exponent is zero"
     if system.calibration.get("method") == "two trajectories":
         return Gate(name, None, "only the largest exponent is measured")
-    if reads_time(system):
+    if system.reads_time:
         return Gate(name, None, "not autonomous: the equations read the time")
     if system.measured.get("behaviour") == "fixed point":
         return Gate(name, None, "a fixed point has no direction along its motion")
@@ -173,17 +172,11 @@ def behaviour(system: System) -> str:
     signs = [_sign(system, i) for i in range(len(system.lyapunov_spectrum))]
     if signs.count(1):
         return "hyperchaotic" if signs.count(1) > 1 else "chaotic"
-    if reads_time(system) or system.calibration["method"] == "two trajectories":
+    if system.reads_time or system.calibration["method"] == "two trajectories":
         return "regular"
     if signs[0] < 0:
         return "fixed point"
     return "quasiperiodic" if signs.count(0) > 1 else "periodic"
-
-
-def reads_time(system: System) -> bool:
-    """Whether the equations read the time itself (a driven system with a clock state does not)."""
-    trees = (*system.let_trees.values(), *system.equation_trees)
-    return any(TIME in symbols(tree) for tree in trees)
 
 
 def tolerance(system: System, i: int) -> float:

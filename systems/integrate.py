@@ -61,7 +61,7 @@ def integrate(
     """
     times = np.ascontiguousarray(times, dtype=float)
     initial = np.ascontiguousarray(initial, dtype=float)
-    _check(compiled, times, initial, start, name)
+    check_problem(compiled.dimension, times, initial, start, name)
     if not (0 < rtol < math.inf and 0 < atol < math.inf):
         raise ValueError(f"{name}: rtol and atol are positive; {rtol:g} and {atol:g} arrived.")
     out = np.empty((len(initial), len(times), compiled.dimension))
@@ -71,12 +71,14 @@ def integrate(
     return out
 
 
-def _check(
-    compiled: llvm.Compiled, times: np.ndarray, initial: np.ndarray, start: float, name: str
+def check_problem(
+    dimension: int, times: np.ndarray, initial: np.ndarray, start: float, name: str
 ) -> None:
-    if initial.ndim != 2 or initial.shape[1] != compiled.dimension:
+    """Raise `ValueError` unless `initial` (trajectories, dimension) and increasing `times` from
+    `start` on are what an integrator can follow."""
+    if initial.ndim != 2 or initial.shape[1] != dimension:
         raise ValueError(
-            f"{name}: initial states are (trajectories, {compiled.dimension}); "
+            f"{name}: initial states are (trajectories, {dimension}); "
             f"an array of shape {initial.shape} arrived."
         )
     if not (

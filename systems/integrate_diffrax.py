@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from systems.catalog import System
-from systems.integrate import IntegrationError
+from systems.integrate import IntegrationError, check_problem
 
 METHOD = "diffrax-dopri8/1"  # raised whenever the same call would return other numbers
 # At 1e-13 the difference to the built-in integrator is ten times as large (Lorenz, Rossler: 1e-11
@@ -255,17 +255,7 @@ def _check_arguments(
     max_steps: int,
 ) -> None:
     name = system.name
-    if initial.ndim != 2 or initial.shape[1] != system.dimension:
-        raise ValueError(
-            f"{name}: initial states are (trajectories, {system.dimension}); "
-            f"an array of shape {initial.shape} arrived."
-        )
-    if not (
-        times.ndim == 1 and len(times) and times[0] >= start and (times[1:] >= times[:-1]).all()
-    ):
-        raise ValueError(f"{name}: times are increasing, one-dimensional and not before {start:g}.")
-    if not (np.isfinite(times).all() and np.isfinite(initial).all()):
-        raise ValueError(f"{name}: times and initial states are finite numbers.")
+    check_problem(system.dimension, times, initial, start, name)
     if not (0 < rtol < math.inf and 0 < atol < math.inf):
         raise ValueError(f"{name}: rtol and atol are positive; {rtol:g} and {atol:g} arrived.")
     if max_steps < 1:

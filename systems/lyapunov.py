@@ -100,7 +100,7 @@ def _method(system: System) -> tuple[Method, Measure]:
     if system.delays:
         return "history segments", _one_by_one(history_exponents(system))
     if system.discontinuous:
-        return "two trajectories", _one_by_one(_separation_exponent)
+        return "two trajectories", _one_by_one(separation_exponent)
     by_series = has_series(system) and system.dimension <= MOST_BY_SERIES
     return "tangent", growth_rates if by_series else _one_by_one(_tangent_exponents)
 
@@ -173,7 +173,7 @@ def _too_long(system: System, status: int) -> bool:
     return status < 0
 
 
-def _separation_exponent(
+def separation_exponent(
     system: System, state: Float[np.ndarray, "dim"], length: float
 ) -> list[float]:
     field = llvm.compile_field(system)

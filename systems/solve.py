@@ -5,7 +5,6 @@ singularities to DOP853, whose step size control copes with them.
 """
 
 import math
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,7 +45,11 @@ def solve(
     epochs = np.zeros(m) if epochs is None else np.asarray(epochs, dtype=float)
     times = np.ascontiguousarray(times, dtype=float)
     initial = np.ascontiguousarray(initial, dtype=float)
-    _check(system, times, initial, starts, rtol, atol)
+    latest = float(starts.max(initial=-math.inf))
+    dop853.check_problem(system.dimension, times, initial, latest, system.name)
+    for label, value in (("rtol", rtol), ("atol", atol)):
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{system.name}: {label} is positive; {value:g} arrived.")
     if not has_series(system):
         return _by_dop853(system, times, initial, starts, epochs, rtol, atol, max_seconds)
     out = np.empty((m, len(times), system.dimension))
@@ -102,31 +105,6 @@ def method_of(system: System, precision: Precision) -> str:
     return f"{taylor.METHOD if has_series(system) else dop853.METHOD} {precision}"
 
 
-def _check(
-    system: System,
-    times: np.ndarray,
-    initial: np.ndarray,
-    starts: np.ndarray,
-    rtol: float | None,
-    atol: float | None,
-) -> None:
-    name = system.name
-    if initial.ndim != 2 or initial.shape[1] != system.dimension:
-        raise ValueError(
-            f"{name}: initial states are (trajectories, {system.dimension}); "
-            f"an array of shape {initial.shape} arrived."
-        )
-    if not (times.ndim == 1 and len(times) and (times[1:] >= times[:-1]).all()):
-        raise ValueError(f"{name}: times are increasing and one-dimensional.")
-    if not (np.isfinite(times).all() and np.isfinite(initial).all()):
-        raise ValueError(f"{name}: times and initial states are finite numbers.")
-    if times[0] < starts.max(initial=-math.inf):
-        raise ValueError(f"{name}: times are not before {starts.max():g}, where solutions start.")
-    for label, value in (("rtol", rtol), ("atol", atol)):
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name}: {label} is positive; {value:g} arrived.")
-
-
 def _by_dop853(
     system: System,
     times: np.ndarray,
@@ -141,7 +119,7 @@ def _by_dop853(
     out = np.full((len(initial), len(times), system.dimension), np.nan)
     failures: dict[int, str] = {}
     for i, state in enumerate(initial):
-        shift = epochs[i] if _reads_time(system) else 0.0
+        shift = epochs[i] if system.reads_time else 0.0
         try:
             out[i] = dop853.integrate(
                 compiled,
@@ -157,8 +135,3 @@ def _by_dop853(
         except IntegrationError as error:
             failures[i] = str(error).removeprefix(f"{system.name}: ")
     return out, failures
-
-
-def _reads_time(system: System) -> bool:
-    texts = (*system.lets.values(), *system.equations.values())
-    return any(re.search(r"\bt\b", text) for text in texts)

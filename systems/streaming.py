@@ -23,7 +23,7 @@ from systems.lanes import Precision
 from systems.llvm import compile_field
 from systems.process_noise import noise_facts, start_noisy
 from systems.random_streams import random_stream
-from systems.solve import _reads_time, precision_of
+from systems.solve import precision_of
 from systems.storage import write_npz, write_table
 from systems.trajectory import Trajectory
 
@@ -197,7 +197,7 @@ def open_solution(
     precision = precision_of(system, precision, rtol)
     epochs = np.zeros(len(initial)) if epochs is None else epochs
     if not has_series(system):
-        shifts = epochs if _reads_time(system) else np.zeros(len(initial))
+        shifts = epochs if system.reads_time else np.zeros(len(initial))
         return _SideBySide(
             [
                 Dop853Solution(system, state, start=shift, offset=shift, rtol=rtol, atol=atol)

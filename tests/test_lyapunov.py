@@ -8,11 +8,11 @@ import pytest
 import systems
 from systems import IntegrationError
 from systems.lyapunov import (
-    _separation_exponent,
     _tangent_exponents,
     dominant_period,
     kaplan_yorke_dimension,
     lyapunov_spectrum,
+    separation_exponent,
 )
 
 # ---- by algebra ----------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_a_hamiltonian_flow_keeps_its_volume():
 def test_two_trajectories_measure_what_tangents_do(lorenz):
     system = systems.load("Lorenz")
     starts = np.random.default_rng(0).normal([0.0, 0.0, 25.0], 5.0, (4, 3))
-    runs = np.array([_separation_exponent(system, start, 150.0)[0] for start in starts])
+    runs = np.array([separation_exponent(system, start, 150.0)[0] for start in starts])
     error = math.hypot(runs.std(ddof=1) / 2, lorenz.errors[0])
     assert error < 0.05
     assert abs(runs.mean() - lorenz.exponents[0]) < 3 * error
@@ -119,7 +119,7 @@ def test_two_trajectories_measure_what_tangents_do(lorenz):
 def test_two_trajectories_of_a_stable_cycle_do_not_part(make_system):
     """Van der Pol: exponents 0 (along the cycle) and negative."""
     system = make_system({"x": "v", "v": "(1 - x**2)*v - x"}, [2.0, 0.0], period=6.66)
-    [exponent] = _separation_exponent(system, np.array([2.0, 0.0]), 2000.0)
+    [exponent] = separation_exponent(system, np.array([2.0, 0.0]), 2000.0)
     assert abs(exponent) < 2e-3
 
 

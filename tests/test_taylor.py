@@ -284,7 +284,7 @@ def test_impossible_precisions_are_refused():
         ([1.0, 0.5], [[1.0, 1.0, 1.0]], "times are increasing"),
         ([0.0, 1.0], [[1.0, 1.0]], r"initial states are \(trajectories, 3\)"),
         ([0.0, math.nan], [[1.0, 1.0, 1.0]], "times"),
-        ([-1.0, 1.0], [[1.0, 1.0, 1.0]], "times are not before 0"),
+        ([-1.0, 1.0], [[1.0, 1.0, 1.0]], "not before 0"),
         ([0.0, 1.0], [[1.0, math.inf, 1.0]], "finite"),
     ],
 )
