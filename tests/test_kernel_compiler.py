@@ -139,7 +139,6 @@ def kernels() -> SimpleNamespace:
     return kernel_compiler.load_kernels(FUNCTIONS, machine_code.float_literal(0.0))
 
 
-@settings(deadline=None)
 @given(a=doubles, b=doubles, i=st.integers(-(2**40), 2**40))
 def test_arithmetic_and_branches(kernels, a, b, i):
     assert kernels.arithmetic(a, b, i) == arithmetic(a, b, i)

@@ -74,7 +74,7 @@ failed_rows = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(rows | failed_rows, max_size=5))
 def test_csv_gives_back_what_it_was_given(tmp_path_factory, results):
     path = tmp_path_factory.mktemp("csv") / "rows.csv"
@@ -82,7 +82,7 @@ def test_csv_gives_back_what_it_was_given(tmp_path_factory, results):
     assert records.read_csv(path) == results
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(rows | failed_rows, min_size=1, max_size=5))
 def test_pandas_reads_the_same_numbers_as_we_do(tmp_path_factory, results):
     folder = tmp_path_factory.mktemp("results")

@@ -256,7 +256,7 @@ WIDE = st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1e150, -1e300, np.nan, np.in
 TAME = st.floats(-3, 3) | st.just(0.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(float, (2, 9, 2), elements=TAME), arrays(float, (2, 9, 2), elements=WIDE))
 def test_no_forecast_gives_nan_a_warning_or_more_than_ideal(
     truth: np.ndarray, forecast: np.ndarray
