@@ -1,20 +1,34 @@
 """Metrics: plain functions of (truth, forecast, facts), and one `score` over all of them.
 
 The functions live in `pointwise` (errors and correlations, step by step), `horizon` (how long a
-forecast is good for) and `invariants` (whether long free runs live on the right attractor).
+forecast is good for), `geometry`, `dynamics` and `complexity` (whether long free runs live on the
+right attractor), `exponents` (what a model's own Jacobian says of that) and `probabilistic`.
 """
 
-from dysts_bench.metrics import horizon, invariants, pointwise
-from dysts_bench.metrics.base import METRICS, Facts, Metric, Score, TooShort, metric, score
+from dysts_bench.metrics import dynamics, geometry, horizon, pointwise
+from dysts_bench.metrics.base import (
+    HORIZONS,
+    METRICS,
+    Facts,
+    Metric,
+    Score,
+    TooShort,
+    find,
+    metric,
+    score,
+)
 
 __all__ = [
+    "HORIZONS",
     "METRICS",
     "Facts",
     "Metric",
     "Score",
     "TooShort",
+    "dynamics",
+    "find",
+    "geometry",
     "horizon",
-    "invariants",
     "metric",
     "pointwise",
     "score",

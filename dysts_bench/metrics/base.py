@@ -2,9 +2,11 @@
 
 Shared parameters of every metric, said once:
     truth, forecast: (windows, horizon, dim), equal shapes, in the same units; the first step is
-        the first after the context. Free runs are windows with a long horizon.
+        the first after the context. Free runs are windows with a long horizon. Two kinds of data
+        have other shapes: of `samples` the forecast is (samples, windows, horizon, dim), and
+        `exponents` are Lyapunov spectra, (runs, exponents) in descending order, per system time.
     facts: what a score needs beside the two arrays, see `Facts`.
-Every metric returns one value a window.
+Every metric returns one value a window (a run).
 
 Bad forecasts have declared values, so that failing is never cheaper than forecasting badly:
 a value that cannot be computed because the forecast is NaN, infinite or overflows is the metric's
@@ -14,18 +16,25 @@ a value that cannot be computed because the forecast is NaN, infinite or overflo
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 Windows = Float[np.ndarray, "windows horizon dim"]
 Part = Float[np.ndarray, "windows first dim"]
+Samples = Float[np.ndarray, "samples windows horizon dim"]
+Spectra = Float[np.ndarray, "windows exponents"]
 PerWindow = Float[np.ndarray, " windows"]
+Data = Literal["windows", "free_runs", "samples", "exponents"]
 
 METRICS: dict[str, Metric] = {}
+# How far forecasts are scored, in Lyapunov times, where one number does not say enough.
+HORIZONS = (0.1, 0.5, 1.0, 2.0, 4.0, 10.0, 25.0)
 
 # A forecast this many training standard deviations off the truth has left the attractor for good:
 # 134 systems of the catalog stay within 24 of their mean, in 30 000 steps each.
@@ -83,6 +92,7 @@ class Metric:
     first: only so many Lyapunov times from the start are scored; None: all of the horizon.
     invariant: what a score does not depend on: "units" (a factor per coordinate) and "origin"
         (an offset per coordinate), applied to truth, forecast and facts alike.
+    per_step: it means something for one step alone, see `at_each_step`.
     """
 
     name: str
@@ -92,26 +102,63 @@ class Metric:
     better: Literal["higher", "lower"]
     ideal: float
     worst: float
-    data: Literal["windows", "free_runs"] = "windows"
+    data: Data = "windows"
     per_window: bool = False
     limit: Callable[[Windows, Facts], float] | None = None
     invariant: frozenset[str] = frozenset()
+    per_step: bool = False
     first: float | None = None
 
-    def __call__(self, truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
+    def __call__(self, truth: Any, forecast: Any, facts: Facts) -> PerWindow:
         return self.function(*self.cut(truth, forecast, facts), facts)
 
-    def cut(self, truth: Windows, forecast: Windows, facts: Facts) -> tuple[Part, Part]:
+    def cut(self, truth: Any, forecast: Any, facts: Facts) -> tuple[Any, Any]:
         """The part of both arrays that is scored; raises TooShort if they do not reach so far."""
         if self.first is None:
             return truth, forecast
         steps = max(1, round(self.first * facts.lyapunov_time / facts.dt))
-        if truth.shape[1] < steps:
+        if truth.shape[-2] < steps:
             raise TooShort(
                 f"the first {self.first:g} Lyapunov times are {steps} steps, the windows have "
-                f"{truth.shape[1]}; forecast further or leave this metric out"
+                f"{truth.shape[-2]}; forecast further or leave this metric out"
             )
-        return truth[:, :steps], forecast[:, :steps]
+        return truth[..., :steps, :], forecast[..., :steps, :]
+
+    def over(self, lyapunov_times: float) -> Metric:
+        """This metric over only so many Lyapunov times from the start: `name_at_h`.
+
+        Raises ValueError unless h is positive and the metric is of windows or samples.
+        """
+        if self.data not in ("windows", "samples") or self.first is not None:
+            raise ValueError(f"{self.name} is not a metric of whole windows: it has no horizons")
+        if not 0 < lyapunov_times < np.inf:
+            raise ValueError(
+                f"a horizon is a positive number of Lyapunov times, not {lyapunov_times}"
+            )
+        note = f"{self.description} First {lyapunov_times:g} Lyapunov times only."
+        name = f"{self.name}_at_{lyapunov_times:g}"
+        return replace(self, name=name, description=note, first=float(lyapunov_times))
+
+    def at_each_step(
+        self, truth: Windows, forecast: Windows, facts: Facts
+    ) -> Float[np.ndarray, "windows horizon"]:
+        """The metric of every step by itself.
+
+        Raises ValueError for a metric without `per_step`: a correlation of one step is none.
+        """
+        if not self.per_step:
+            raise ValueError(f"{self.name} compares whole windows: it has no value at one step")
+        windows, horizon, dim = truth.shape
+        steps = (windows * horizon, 1, dim)
+        values = self.function(truth.reshape(steps), forecast.reshape(steps), facts)
+        return values.reshape(windows, horizon)
+
+    def cumulative(
+        self, truth: Windows, forecast: Windows, facts: Facts, steps: Iterable[int]
+    ) -> Float[np.ndarray, "windows lengths"]:
+        """The metric over the first k steps, for each k of `steps`."""
+        values = [self.function(truth[:, :k], forecast[:, :k], facts) for k in steps]
+        return np.stack(values, axis=1)
 
 
 class TooShort(ValueError):
@@ -124,24 +171,20 @@ def metric(
     better: Literal["higher", "lower"],
     ideal: float,
     worst: float,
-    data: Literal["windows", "free_runs"] = "windows",
+    data: Data = "windows",
     per_window: bool = False,
     limit: Callable[[Windows, Facts], float] | None = None,
     invariant: tuple[str, ...] = (),
-    at: tuple[float, ...] = (),
+    per_step: bool = False,
 ) -> Callable[[Callable[..., PerWindow]], Callable[..., PerWindow]]:
-    """Register a function as a metric under its own name; `Metric` says what each word means.
-
-    at: also register `name_at_h`, the same metric over the first h Lyapunov times, for each h.
-    """
+    """Register a function as a metric under its own name; `Metric` says what each word means."""
 
     def register(function: Callable[..., PerWindow]) -> Callable[..., PerWindow]:
-        checked = _checked(function, worst)
-        summary = (function.__doc__ or "").strip().split("\n")[0]
-        whole = Metric(
+        checked = _checked(function, worst, data)
+        METRICS[function.__name__] = Metric(
             name=function.__name__,
             function=checked,
-            description=summary,
+            description=(function.__doc__ or "").strip().split("\n")[0],
             unit=unit,
             better=better,
             ideal=ideal,
@@ -150,22 +193,35 @@ def metric(
             per_window=per_window,
             limit=limit,
             invariant=frozenset(invariant),
+            per_step=per_step,
         )
-        METRICS[whole.name] = whole
-        for h in at:
-            name, note = f"{whole.name}_at_{h:g}", f"{summary} First {h:g} Lyapunov times only."
-            METRICS[name] = replace(whole, name=name, description=note, first=h)
         return checked
 
     return register
 
 
-def _checked(function: Callable[..., PerWindow], worst: float) -> Callable[..., PerWindow]:
+def find(name: str) -> Metric:
+    """The metric of this name: one of METRICS, or `name_at_h` for its first h Lyapunov times.
+
+    Raises KeyError for a name that is neither, with those that are close.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    whole = re.fullmatch(r"(.+)_at_(\d+(?:\.\d+)?)", name)
+    if whole and whole[1] in METRICS:
+        return METRICS[whole[1]].over(float(whole[2]))
+    close = get_close_matches(name, METRICS, n=3) or sorted(METRICS)
+    raise KeyError(f"there is no metric {name!r}. Did you mean {', '.join(close)}?")
+
+
+def _checked(
+    function: Callable[..., PerWindow], worst: float, data: Data
+) -> Callable[..., PerWindow]:
     """The function behind its boundary: arrays are checked, a bad forecast's NaN is `worst`."""
 
     @functools.wraps(function)
-    def checked(truth: Windows, forecast: Windows, facts: Facts, **options: float) -> PerWindow:
-        check(truth, forecast, facts)
+    def checked(truth: Any, forecast: Any, facts: Facts, **options: Any) -> PerWindow:
+        check(truth, forecast, facts, data)
         with np.errstate(all="ignore"):
             values = function(truth, forecast, facts, **options)
         # The truth is finite and each function declares its own 0/0, so NaN comes of the forecast.
@@ -174,18 +230,53 @@ def _checked(function: Callable[..., PerWindow], worst: float) -> Callable[..., 
     return checked
 
 
-def check(truth: Windows, forecast: Windows, facts: Facts) -> None:
-    """Raise ValueError unless these arrays can be scored: shapes equal, truth finite."""
-    if truth.shape != forecast.shape:
+R = TypeVar("R")
+
+
+def remembered(function: Callable[..., R]) -> Callable[..., R]:
+    """`function` of a run and hashable arguments, which keeps its last eight results.
+
+    For what is known of the truth, so that many models are scored against it for the price of one.
+    Keyed by the run's own bytes: no reference to hand around, and no way to meet a stale one.
+    """
+
+    @functools.lru_cache(maxsize=8)
+    def kept(run: bytes, shape: tuple[int, ...], *arguments: Any) -> R:
+        return function(np.frombuffer(run).reshape(shape), *arguments)
+
+    @functools.wraps(function)
+    def remember(run: np.ndarray, *arguments: Any) -> R:
+        run = np.asarray(run, dtype=float)
+        return kept(run.tobytes(), run.shape, *arguments)
+
+    return remember
+
+
+SHAPES: dict[Data, str] = {
+    "windows": "(windows, horizon, dim)",
+    "free_runs": "(windows, horizon, dim)",
+    "samples": "(windows, horizon, dim) and (samples, windows, horizon, dim)",
+    "exponents": "(runs, exponents)",
+}
+
+
+def check(truth: Any, forecast: Any, facts: Facts, data: Data = "windows") -> None:
+    """Raise ValueError unless these arrays can be scored: shapes fit, truth finite."""
+    one = forecast.shape[1:] if data == "samples" else forecast.shape  # of one sample
+    if truth.shape != one:
         raise ValueError(
-            "truth and forecast must have one shape, (windows, horizon, dim); "
+            f"truth and forecast must have one shape, {SHAPES[data]}; "
             f"got {truth.shape} and {forecast.shape}"
         )
-    if truth.ndim != 3 or 0 in truth.shape:
+    if truth.ndim != (2 if data == "exponents" else 3) or 0 in forecast.shape:
         raise ValueError(
-            "truth and forecast must be (windows, horizon, dim) with at least one of each; "
-            f"got {truth.shape}"
+            f"truth and forecast must be {SHAPES[data]} with at least one of each; "
+            f"got {truth.shape} and {forecast.shape}"
         )
+    if data == "exponents":
+        if not np.isfinite(truth).all():
+            raise ValueError(f"the true exponents must be finite; got {truth}")
+        return
     if facts.scale.shape != truth.shape[2:]:
         raise ValueError(
             f"Facts.scale must hold one value for each of the {truth.shape[2]} coordinates; "
@@ -209,6 +300,7 @@ class Score:
     status: of the forecast, `ok`, `diverged` or `nan`: its value is then the declared one, and is
         to be kept. Only `unsupported` (data too short) and `crash` come with the value NaN.
     censored: the metric reached the end of the truth: the value is a lower bound.
+    floor: of an invariant, its value between independent true runs, see `noise_floor`; else None.
     """
 
     metric: Metric
@@ -216,6 +308,7 @@ class Score:
     statuses: tuple[str, ...]
     censored: tuple[bool, ...]
     message: str = ""
+    floor: float | None = None
 
     @property
     def value(self) -> float:
@@ -227,35 +320,51 @@ class Score:
         """The worst of `statuses`."""
         return _worst_status(self.statuses)
 
+    @property
+    def normalised(self) -> float | None:
+        """`normalised(value, floor)`, None for a metric without noise floor."""
+        return None if self.floor is None else normalised(self.value, self.floor)
+
+
+def normalised(value: float, floor: float) -> float:
+    """floor / value, at most 1: from 1, as good as the truth itself, to 0, not on the attractor.
+
+    For distances, which are better lower and ideally 0.
+    """
+    return 1.0 if value <= floor else floor / value
+
 
 def score(
-    truth: Windows,
-    forecast: Windows,
+    truth: Any,
+    forecast: Any,
     facts: Facts,
     *,
-    data: Literal["windows", "free_runs"] = "windows",
+    data: Data = "windows",
+    metrics: Iterable[str] | None = None,
 ) -> list[Score]:
-    """One `Score` for every registered metric of this kind of data, in order of registration.
+    """One `Score` a metric: of every one registered for this kind of data, or of those named.
 
-    A metric that cannot be computed is a Score with its reason; it costs no other metric its row.
-    Raises ValueError if the arrays' shapes differ or the truth is not finite.
+    Names may be of other kinds of data too, which are passed over, and may end with a horizon,
+    as `smape_at_4`; see `find`. A metric that cannot be computed is a Score with its reason; it
+    costs no other metric its row. Invariants come with their noise floor where there are two runs.
+    Raises ValueError if the arrays' shapes differ or the truth is not finite, KeyError for a name.
     """
-    check(truth, forecast, facts)
-    return [
-        _score(metric, truth, forecast, facts) for metric in METRICS.values() if metric.data == data
-    ]
+    check(truth, forecast, facts, data)
+    asked = [find(name) for name in (METRICS if metrics is None else metrics)]
+    return [_score(metric, truth, forecast, facts) for metric in asked if metric.data == data]
 
 
-def _score(metric: Metric, truth: Windows, forecast: Windows, facts: Facts) -> Score:
+def _score(metric: Metric, truth: Any, forecast: Any, facts: Facts) -> Score:
     entries = len(truth) if metric.per_window else 1
     try:
         truth, forecast = metric.cut(truth, forecast, facts)
         values = metric.function(truth, forecast, facts)
+        floor = noise_floor(metric, truth, facts)
     except TooShort as error:
         return _no_score(metric, entries, UNSUPPORTED, str(error))
     except Exception as error:  # one metric's bug is its own row, not the end of the others'
         return _no_score(metric, entries, CRASH, f"{type(error).__name__}: {error}")
-    statuses = conditions(truth, forecast, facts)
+    statuses = conditions(truth, forecast, facts, metric.data)
     bad = sum(status != OK for status in statuses)
     if not metric.per_window:
         values, statuses = np.median(values, keepdims=True), (_worst_status(statuses),)
@@ -266,19 +375,41 @@ def _score(metric: Metric, truth: Windows, forecast: Windows, facts: Facts) -> S
         statuses=statuses,
         censored=tuple(limit is not None and value >= limit for value in values.tolist()),
         message=f"{bad} of {len(truth)} forecasts diverged or are not finite" if bad else "",
+        floor=floor,
     )
+
+
+def noise_floor(metric: Metric, truth: Any, facts: Facts) -> float | None:
+    """The value of an invariant between independent true runs, which nothing can be told from.
+
+    Each run plays the forecast of the one before; the median over the runs. It holds for runs of
+    this length and number only. None for a metric that is no invariant, and of a single run.
+    """
+    if metric.data != "free_runs" or len(truth) < 2:
+        return None
+    return _floor(truth, metric.name, metric.function, facts)
+
+
+@remembered
+def _floor(truth: Windows, name: str, function: Callable[..., PerWindow], facts: Facts) -> float:
+    return float(np.median(function(truth, np.roll(truth, -1, axis=0), facts)))
 
 
 def _no_score(metric: Metric, entries: int, status: str, message: str) -> Score:
     return Score(metric, (np.nan,) * entries, (status,) * entries, (False,) * entries, message)
 
 
-def conditions(truth: Windows, forecast: Windows, facts: Facts) -> tuple[str, ...]:
+def conditions(truth: Any, forecast: Any, facts: Facts, data: Data = "windows") -> tuple[str, ...]:
     """Each window is `nan`, `diverged` (infinite, or 1000 training deviations off) or `ok`."""
     with np.errstate(all="ignore"):
-        distance = np.abs(forecast - truth) / facts.scale
-    isnan = np.isnan(forecast).any(axis=(1, 2))
-    diverged = (distance > DIVERGED).any(axis=(1, 2))
+        distance = np.abs(forecast - truth)
+        if data != "exponents":
+            distance = distance / facts.scale
+    windows = np.arange(distance.ndim) == (1 if data == "samples" else 0)
+    others = tuple(np.flatnonzero(~windows).tolist())
+    isnan = np.isnan(forecast).any(axis=others)
+    diverged = (distance > DIVERGED).any(axis=others) & (data != "exponents")
+    diverged |= np.isinf(forecast).any(axis=others)
     return tuple(np.where(isnan, NAN, np.where(diverged, DIVERGED_STATUS, OK)).tolist())
 
 

@@ -15,19 +15,21 @@ from dysts_bench.metrics.base import Facts, PerWindow, TooShort, Windows, metric
 PerCoordinate = Float[np.ndarray, "windows dim"]
 
 
-@metric(unit="state²", better="lower", ideal=0.0, worst=np.inf, invariant=("origin",))
+@metric(
+    unit="state²", better="lower", ideal=0.0, worst=np.inf, invariant=("origin",), per_step=True
+)
 def mse(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     """Mean squared error, mean (x − y)²."""
     return np.mean((truth - forecast) ** 2, axis=(1, 2))
 
 
-@metric(unit="state", better="lower", ideal=0.0, worst=np.inf, invariant=("origin",))
+@metric(unit="state", better="lower", ideal=0.0, worst=np.inf, invariant=("origin",), per_step=True)
 def mae(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     """Mean absolute error, mean |x − y|."""
     return np.mean(np.abs(truth - forecast), axis=(1, 2))
 
 
-@metric(unit="state", better="lower", ideal=0.0, worst=np.inf, invariant=("origin",))
+@metric(unit="state", better="lower", ideal=0.0, worst=np.inf, invariant=("origin",), per_step=True)
 def rmse(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     """Root mean squared error, √(mean (x − y)²)."""
     return np.sqrt(np.mean((truth - forecast) ** 2, axis=(1, 2)))
@@ -39,7 +41,7 @@ def rmse(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     ideal=0.0,
     worst=np.inf,
     invariant=("units", "origin"),
-    at=(1.0,),
+    per_step=True,
 )
 def nrmse(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     """Root mean squared error in standard deviations of the training data, √(mean ((x − y)/σ)²).
@@ -55,7 +57,7 @@ def nrmse(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     ideal=0.0,
     worst=200.0,
     invariant=("units",),
-    at=(1.0,),
+    per_step=True,
 )
 def smape(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     """Symmetric mean absolute percentage error from 0 to 200, 200 · mean |x − y| / (|x| + |y|).

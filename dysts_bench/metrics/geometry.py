@@ -1,24 +1,18 @@
-"""Whether long free runs live on the right attractor: geometry and spectrum, not phase.
+"""Whether long free runs lie where the attractor lies, and fill it as the truth does.
 
 Truth, forecast and facts as in `base`, with free runs for windows. Run i of the forecast is
 compared with run i of the truth, which started from the same state: where attractors coexist, or
 energy is conserved, each run has its own invariants. What is known of the truth is remembered, so
 that many models can be scored against one truth.
-
-A flow of fewer than three coordinates is not chaotic, so there are others unseen: dimension and
-divergence look at such runs embedded with delays, forecast and truth with the lag of the truth.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from jaxtyping import Float
 
-from dysts_bench.metrics.base import OK, Facts, PerWindow, TooShort, Windows, conditions, metric
-
-Points = Float[np.ndarray, "times dim"]
+from dysts_bench.metrics._runs import Points, decorrelation_time, embed, on_attractor
+from dysts_bench.metrics.base import Facts, PerWindow, TooShort, Windows, metric, remembered
 
 # The closest 0.1 to 1 % of all pairs. Farther pairs feel the edges of the attractor (a cube of
 # dimension 3 reads 2.87 at 1 %, 2.68 at 10 %), closer ones are too few (between runs of Lorenz of
@@ -26,20 +20,11 @@ Points = Float[np.ndarray, "times dim"]
 CLOSEST, FARTHEST = 1e-3, 1e-2
 BLOCKS = 20
 
-# Segments of a run whose spectra are averaged. Independent Lorenz runs of 5000 steps are 0.11 apart
-# with 8, 0.18 with 4; with 16 a change of frequency by 5 % begins to blur.
-SEGMENTS = 8
-SHORTEST_SEGMENT = 16
-# States of a flow of fewer coordinates than this are completed by delays, to at least so many.
-FLOW, EMBEDDING = 3, 5
-
 # Width of the Gaussians, in training deviations. Of 0.05 to 1, widths of 0.1 to 0.3 tell Lorenz
 # from itself at 0.9 of its size, and from its phase-randomised surrogate, most clearly against the
 # divergence between two true runs. (ln(p/q) + q/p − 1, which is never negative, has the same
 # expectation; but where q is the wider its mass lies in rare draws, and it read 0.44 for 0.61.)
 WIDTH, DRAWS = 0.2, 1000
-# Below this part of the training deviation there is rounding, not dynamics.
-STILL = 1e-6
 
 
 @metric(
@@ -57,31 +42,9 @@ def correlation_dimension_error(truth: Windows, forecast: Windows, facts: Facts)
     diverged has no attractor, and the value infinity. Raises TooShort as `correlation_dimension`.
     """
     values = np.full(len(truth), np.inf)
-    for i in _on_attractor(truth, forecast, facts):
-        true, lag = _remembered_dimension((truth[i] / facts.scale).tobytes(), truth.shape[2])
+    for i in on_attractor(truth, forecast, facts):
+        true, lag = _true_dimension(truth[i] / facts.scale)
         values[i] = abs(correlation_dimension(embed(forecast[i] / facts.scale, lag))[0] - true)
-    return values
-
-
-@metric(
-    unit="",
-    better="lower",
-    ideal=0.0,
-    worst=1.0,
-    data="free_runs",
-    invariant=("units", "origin"),
-)
-def power_spectrum_distance(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
-    """Hellinger distance of the power spectra, √(½ Σ_f (√p − √q)²), averaged over coordinates.
-
-    p and q are the `power_spectrum` of truth and forecast: 0 for equal spectra, 1 for spectra
-    without a common frequency. A run that diverged has the value 1. Raises TooShort likewise.
-    """
-    values = np.ones(len(truth))
-    for i in _on_attractor(truth, forecast, facts):
-        p = _remembered_spectrum((truth[i] / facts.scale).tobytes(), truth.shape[2])
-        q = power_spectrum(forecast[i] / facts.scale)
-        values[i] = np.mean(np.sqrt(np.sum((np.sqrt(p) - np.sqrt(q)) ** 2, axis=0) / 2))
     return values
 
 
@@ -106,8 +69,8 @@ def kl_divergence(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     from dysts_bench.metrics._pairs import log_density
 
     values = np.full(len(truth), np.inf)
-    for i in _on_attractor(truth, forecast, facts):
-        draws, log_p, lag = _remembered_draws((truth[i] / facts.scale).tobytes(), truth.shape[2])
+    for i in on_attractor(truth, forecast, facts):
+        draws, log_p, lag = _true_draws(truth[i] / facts.scale)
         centres = np.ascontiguousarray(embed(forecast[i] / facts.scale, lag).T)
         values[i] = np.mean(log_p - log_density(draws, centres, WIDTH**2))
     return values
@@ -170,87 +133,22 @@ def correlation_dimension(points: Points, theiler: int | None = None) -> tuple[f
     return float(estimate), float(np.hypot(jackknife, by_radius[0].std()))
 
 
-def power_spectrum(run: Points) -> Float[np.ndarray, "frequencies dim"]:
-    """Share of each frequency in the variance of each coordinate; columns add up to 1.
-
-    Welch's average over 15 half-overlapping Hann segments, each an eighth of the run. The first
-    entry is the share of "does not move": 1 for a coordinate that varies by less than a millionth
-    (run in training standard deviations), else 0.
-    Raises TooShort below 16 steps a segment.
-    """
-    length = len(run) // SEGMENTS
-    if length < SHORTEST_SEGMENT:
-        raise TooShort(
-            f"power spectrum: a run of {len(run)} steps is too short; "
-            f"give at least {SEGMENTS * SHORTEST_SEGMENT}"
-        )
-    starts = np.arange(0, len(run) - length + 1, length - length // 2)
-    segments = run[starts[:, None] + np.arange(length)]  # (segments, times, dim)
-    segments = segments - segments.mean(axis=1, keepdims=True)
-    hann = np.sin(np.pi * np.arange(length) / length)[:, None] ** 2
-    # scipy.signal.welch gives the same (but for the entry at Nyquist) and takes 1.3 s to import.
-    power = np.mean(np.abs(np.fft.rfft(segments * hann, axis=1)) ** 2, axis=0)
-    still = (run.std(axis=0) < STILL) | (power[1:].sum(axis=0) == 0)
-    power[0] = still
-    power[1:, still] = 0.0
-    return power / power.sum(axis=0)
+@remembered
+def _true_dimension(run: Points) -> tuple[float, int]:
+    """Dimension of a true run, and the lag that it was embedded with."""
+    lag = decorrelation_time(run)
+    return correlation_dimension(embed(run, lag))[0], lag
 
 
-def embed(run: Points, lag: int) -> Float[np.ndarray, "vectors coordinates"]:
-    """Delay vectors, `lag` steps apart, of a run of one or two coordinates; others unchanged.
-
-    Raises TooShort for a run without a single delay vector.
-    """
-    dim = run.shape[1]
-    if dim >= FLOW:
-        return run
-    span = (-(-EMBEDDING // dim) - 1) * lag
-    if span >= len(run):
-        raise TooShort(f"delay embedding: a run of {len(run)} steps; a vector takes {span + 1}")
-    return np.concatenate(
-        [run[start : len(run) - span + start] for start in range(0, span + 1, lag)], axis=1
-    )
-
-
-def decorrelation_time(run: Points) -> int:
-    """Steps until the autocorrelation, summed over coordinates, first falls below 1/e.
-
-    At least 1 and at most a fiftieth of the run.
-    """
-    power = np.abs(np.fft.rfft(run - run.mean(axis=0), n=2 * len(run), axis=0)) ** 2
-    correlation = np.fft.irfft(power.sum(axis=1))[: max(1, len(run) // 50)]
-    low = correlation < correlation[0] / np.e
-    return max(1, int(np.argmax(low)) if low.any() else len(low))
-
-
-def _on_attractor(truth: Windows, forecast: Windows, facts: Facts) -> list[int]:
-    """The runs whose forecast neither diverged nor stopped being a number."""
-    return [i for i, status in enumerate(conditions(truth, forecast, facts)) if status == OK]
-
-
-# Keyed by the run's own bytes: no reference to hand around, and no way to meet a stale one.
-@lru_cache(maxsize=64)
-def _remembered_dimension(run: bytes, dim: int) -> tuple[float, int]:
-    points = np.frombuffer(run).reshape(-1, dim)
-    lag = decorrelation_time(points)
-    return correlation_dimension(embed(points, lag))[0], lag
-
-
-@lru_cache(maxsize=64)
-def _remembered_spectrum(run: bytes, dim: int) -> Float[np.ndarray, "frequencies dim"]:
-    return power_spectrum(np.frombuffer(run).reshape(-1, dim))
-
-
-@lru_cache(maxsize=64)
-def _remembered_draws(
-    run: bytes, dim: int
+@remembered
+def _true_draws(
+    run: Points,
 ) -> tuple[Float[np.ndarray, "coordinates draws"], Float[np.ndarray, " draws"], int]:
     """Draws from the run's mixture, their log density up to a constant, the lag of embedding."""
     from dysts_bench.metrics._pairs import log_density
 
-    points = np.frombuffer(run).reshape(-1, dim)
-    lag = decorrelation_time(points)
-    centres = np.ascontiguousarray(embed(points, lag).T)
+    lag = decorrelation_time(run)
+    centres = np.ascontiguousarray(embed(run, lag).T)
     chosen = centres[:, np.linspace(0, centres.shape[1] - 1, DRAWS).round().astype(int)]
     # A fixed seed: a score is a function of its arguments.
     draws = chosen + WIDTH * np.random.default_rng(0).normal(size=chosen.shape)
