@@ -322,16 +322,15 @@ class Score:
 
     @property
     def normalised(self) -> float | None:
-        """`normalised(value, floor)`, None for a metric without noise floor."""
-        return None if self.floor is None else normalised(self.value, self.floor)
+        """floor / value, at most 1: from 1, as good as the truth, to 0, `worst` or not finite.
 
-
-def normalised(value: float, floor: float) -> float:
-    """floor / value, at most 1: from 1, as good as the truth itself, to 0, not on the attractor.
-
-    For distances, which are better lower and ideally 0.
-    """
-    return 1.0 if value <= floor else floor / value
+        None for a metric without noise floor. (Invariants are distances, ideally 0.)
+        """
+        if self.floor is None or np.isnan(self.value):
+            return None
+        if self.value == self.metric.worst:
+            return 0.0
+        return 1.0 if self.value <= self.floor else self.floor / self.value
 
 
 def score(
