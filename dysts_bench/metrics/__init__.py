@@ -5,7 +5,7 @@ forecast is good for), `geometry`, `dynamics` and `complexity` (whether long fre
 right attractor), `exponents` (what a model's own Jacobian says of that) and `probabilistic`.
 """
 
-from dysts_bench.metrics import dynamics, geometry, horizon, pointwise
+from dysts_bench.metrics import dynamics, exponents, geometry, horizon, pointwise, probabilistic
 from dysts_bench.metrics.base import (
     HORIZONS,
     METRICS,
@@ -26,10 +26,12 @@ __all__ = [
     "Score",
     "TooShort",
     "dynamics",
+    "exponents",
     "find",
     "geometry",
     "horizon",
     "metric",
     "pointwise",
+    "probabilistic",
     "score",
 ]
