@@ -7,22 +7,21 @@ and turns everything that goes wrong into a status.
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 import models as zoo
 import systems
 from dysts_bench.executors import Failed, failure
-from dysts_bench.metrics import METRICS, Facts, Score, score
+from dysts_bench.metrics import METRICS, Facts, Score, find, score
+from dysts_bench.metrics.base import Data
 from dysts_bench.records import one_line
 from dysts_bench.task import DataError, Task, Windows, load
-
-Data = Literal["windows", "free_runs"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,7 @@ class Measurement:
     status: str
     message: str
     censored: bool | None
+    noise_floor: float | None
 
 
 @dataclass
@@ -100,7 +100,7 @@ def work(cell: Cell) -> Evaluation | Failed:
     except Exception as error:
         return _data_failure(error)
     try:
-        evaluation = evaluate(windows, cell.model.create(), cell.seed)
+        evaluation = evaluate(windows, cell.model.create(), cell.seed, cell.task.metrics)
     except zoo.FitError as error:  # the model itself says that these data are not for it
         return Failed("unsupported", f"FitError: {error}")
     except Exception as error:
@@ -118,11 +118,14 @@ def work_on_data(task: Task) -> Failed | None:
     return None
 
 
-def evaluate(windows: Windows, model: zoo.Forecaster, seed: int) -> Evaluation:
-    """Fit, forecast the test windows and the free runs, score both.
+def evaluate(
+    windows: Windows, model: zoo.Forecaster, seed: int, metrics: Iterable[str] = tuple(METRICS)
+) -> Evaluation:
+    """Fit, forecast the test windows and the free runs, score both by the metrics named.
 
     Raises what `model.fit` raises. A failing forecast fails its own metrics only.
     """
+    metrics = list(metrics)
     evaluation = Evaluation(data_hash=windows.data_hash, predict_seconds=0.0)
     # Copies: the data serve the next model too, and a library may write into what it is given.
     train, validation = windows.train.copy(), windows.validation.copy()
@@ -142,33 +145,39 @@ def evaluate(windows: Windows, model: zoo.Forecaster, seed: int) -> Evaluation:
                 evaluation.predict_seconds += time.perf_counter() - start  # type: ignore[operator]
                 # In the system's own units: sMAPE and the like depend on the origin.
                 truth, forecast = windows.in_units(truth), windows.in_units(forecast)
-                evaluation.measurements += _measured(truth, forecast, windows.facts, data)
+                scores = _measured(truth, forecast, windows.facts, data, metrics)
+                evaluation.measurements += scores
             except Exception as error:
-                evaluation.measurements += no_values(failure(error), data)
+                evaluation.measurements += no_values(failure(error), metrics, (data,))
     return evaluation
 
 
-def no_values(failed: Failed, data: Data | None = None) -> list[Measurement]:
-    """One row without a value for every metric (of this kind of data)."""
+def no_values(
+    failed: Failed, metrics: Iterable[str], kinds: tuple[Data, ...] = ("windows", "free_runs")
+) -> list[Measurement]:
+    """One row without a value for every metric named that is of these kinds of data."""
+    message = one_line(failed.message)
     return [
-        Measurement(metric.name, None, None, failed.status, one_line(failed.message), None)
-        for metric in METRICS.values()
-        if data in (None, metric.data)
+        Measurement(name, None, None, failed.status, message, None, None)
+        for name in metrics
+        if find(name).data in kinds
     ]
 
 
 def _measured(
-    truth: np.ndarray, forecast: np.ndarray, facts: Facts, data: Data
+    truth: np.ndarray, forecast: np.ndarray, facts: Facts, data: Data, metrics: list[str]
 ) -> list[Measurement]:
     """Scores as rows. A forecast that is not finite from its first step on has no value."""
     absent = ~np.isfinite(forecast[:, 0]).all(axis=1)
     if absent.all():
-        return no_values(Failed("nan", "no forecast: NaN or infinity from its first step on"), data)
-    scores = score(truth, forecast, facts, data=data)
+        nothing = Failed("nan", "no forecast: NaN or infinity from its first step on")
+        return no_values(nothing, metrics, (data,))
+    scores = score(truth, forecast, facts, data=data, metrics=metrics)
     return [measurement for each in scores for measurement in _rows_of(each, absent)]
 
 
 def _rows_of(score: Score, absent: np.ndarray) -> Iterator[Measurement]:
+    floor = score.floor if score.floor is not None and math.isfinite(score.floor) else None
     for i, (value, status) in enumerate(zip(score.values, score.statuses, strict=True)):
         missing = not math.isfinite(value) or (score.metric.per_window and bool(absent[i]))
         if missing and status == "ok":
@@ -180,6 +189,7 @@ def _rows_of(score: Score, absent: np.ndarray) -> Iterator[Measurement]:
             status=status,
             message=one_line(score.message) if status != "ok" else "",
             censored=None if missing or score.metric.limit is None else score.censored[i],
+            noise_floor=floor,
         )
 
 

@@ -133,10 +133,10 @@ def _minutes(seconds: float) -> str:
 
 def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> None:
     """One table for chaotic systems, one for the others, and the formula under them."""
-    from dysts_bench.metrics import METRICS
+    from dysts_bench.metrics import find
 
     for group, part in table.groupby("group", sort=False):
-        unit = METRICS[metric].unit
+        unit = find(metric).unit
         if group == "other" and unit == "Lyapunov times":
             unit = "periods"
         shown = Table(
@@ -149,7 +149,9 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
         shown.add_column("source")
         for name in ("median", "quartiles", "95 % interval", "win rate", "mean rank"):
             shown.add_column(name, justify="right")
-        for name in ("systems", "failures", "fit s", "predict s"):
+        floors = part["noise_floor"].notna().any()
+        counts = ("systems", "failures", "noise floor" if floors else "censored")
+        for name in (*counts, "fit s", "predict s"):
             shown.add_column(name, justify="right")
         for row in part.itertuples():
             shown.add_row(
@@ -162,6 +164,7 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
                 _number(row.mean_rank),
                 str(row.systems),
                 str(row.failures),
+                _number(row.noise_floor) if floors else str(row.censored),
                 _number(row.fit_seconds),
                 _number(row.predict_seconds),
             )
@@ -169,7 +172,8 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
     console.print(
         "A system's value is the median over windows, then over seeds; the table has its median "
         "over systems. A failure ranks below every value; a figure that falls on one is empty "
-        f"({_EMPTY}). Interval: bootstrap over systems. Seconds: median over cells.",
+        f"({_EMPTY}). Censored: the truth ends first, and the value is a lower bound. Noise floor: "
+        "the value between two true runs. Interval: bootstrap over systems. Seconds: over cells.",
         highlight=False,
     )
 

@@ -2,8 +2,9 @@
 
 An entry is a model (with preset) from one source, `reference` or `local`. Its value on a system is
 the median over windows, then over seeds. A failure has no value and ranks below every value: a
-quantile that falls on one is empty. Systems that are not chaotic form a group of their own, for
-their scores are in periods.
+quantile that falls on one is empty. A value that reached the end of the truth is a lower bound:
+where truths of other systems go further, quantiles are Kaplan and Meier's. Systems that are not
+chaotic form a group of their own, for their scores are in periods.
 
 The same rows in any order give the same table, bit for bit.
 """
@@ -23,7 +24,7 @@ COLUMNS = (
     "group",  # "chaotic" or "other"
     "model",
     "source",  # "reference" (committed) or "local"
-    "median",  # over systems, as are the quartiles
+    "median",  # over systems, as are the quartiles; a lower bound where more are censored
     "q25",
     "q75",
     "ci_low",  # 95 % bootstrap interval of the median over systems
@@ -32,6 +33,8 @@ COLUMNS = (
     "mean_rank",  # over systems; 1 is best, ties share their mean
     "systems",  # on which it was asked for a forecast, failures included
     "failures",  # systems on which it has no value
+    "censored",  # systems on which its value is a lower bound: the truth ended first
+    "noise_floor",  # of an invariant: median over systems of the value between true runs
     "fit_seconds",  # median over cells
     "predict_seconds",
 )
@@ -40,6 +43,8 @@ _SEED = 0  # of the bootstrap: part of the definition, so that a table can be ma
 
 # Scores: higher is better, -inf is a failure, NaN was not asked for.
 Matrix = Float[np.ndarray, "systems entries"]
+Sample = Float[np.ndarray, "*batch systems"]
+Flags = Bool[np.ndarray, "*batch systems"]
 
 
 def leaderboard(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":
@@ -63,10 +68,12 @@ def leaderboard(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame
     for group, part in (("chaotic", rows[~is_calm]), ("other", rows[is_calm])):
         if not part.empty:
             scores = _scores(part, sign)
+            bounds = _bounds(part).reindex_like(scores).to_numpy() == 1.0
+            rivals = _rivals(list(scores.columns))
             table = scores.columns.to_frame(index=False).assign(
                 group=group,
-                **_statistics(scores.to_numpy(), _rivals(list(scores.columns)), sign),
-                **_seconds(part, scores.columns),
+                **_statistics(scores.to_numpy(), bounds, rivals, sign),
+                **_over_rows(part, scores.columns),
             )
             tables.append(table)
     whole = pd.concat(tables)[list(COLUMNS)]
@@ -129,20 +136,32 @@ def _scores(rows: "pd.DataFrame", sign: float) -> "pd.DataFrame":
     return by_task.unstack(["model", "source"]).sort_index().sort_index(axis=1)
 
 
+def _bounds(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Systems × entries: 1 where the value is a lower bound, for half of the rows in it are."""
+    entry = ["model", "source", "task"]
+    flags = rows.assign(bound=rows["censored"].eq(True).fillna(False).astype(float))
+    by_seed = flags.groupby([*entry, "seed"], observed=True)["bound"].mean().ge(0.5)
+    by_task = by_seed.astype(float).groupby(entry, observed=True).mean().ge(0.5)
+    return by_task.astype(float).unstack(["model", "source"])
+
+
 def _statistics(
-    scores: Matrix, rivals: Bool[np.ndarray, "entries entries"], sign: float
+    scores: Matrix,
+    bounds: Bool[np.ndarray, "systems entries"],
+    rivals: Bool[np.ndarray, "entries entries"],
+    sign: float,
 ) -> dict[str, list[float]]:
-    """The columns from `median` to `failures`, one value an entry."""
+    """The columns from `median` to `censored`, one value an entry."""
     asked = ~np.isnan(scores)
     table: dict[str, list[float]] = {name: [] for name in COLUMNS[3:8]}
-    for column in scores.T:
-        values = np.sort(column[~np.isnan(column)])
-        low, high = _bootstrap(values)
+    for column, bound in zip(scores.T, bounds.T, strict=True):
+        values, censored = _ascending(column[~np.isnan(column)], bound[~np.isnan(column)])
+        low, high = _bootstrap(values, censored)
         found: dict[str, Any] = {
-            "median": _quantile(values, 0.5),
+            "median": _quantile(values, censored, 0.5),
             # A lower quartile of values is an upper one of scores where lower is better.
-            "q25": _quantile(values, 0.25 if sign > 0 else 0.75),
-            "q75": _quantile(values, 0.75 if sign > 0 else 0.25),
+            "q25": _quantile(values, censored, 0.25 if sign > 0 else 0.75),
+            "q75": _quantile(values, censored, 0.75 if sign > 0 else 0.25),
             "ci_low": low if sign > 0 else high,
             "ci_high": high if sign > 0 else low,
         }
@@ -159,6 +178,7 @@ def _statistics(
         "mean_rank": (np.where(asked, rank, 0).sum(axis=0) / asked.sum(axis=0)).tolist(),
         "systems": asked.sum(axis=0).tolist(),
         "failures": np.isneginf(scores).sum(axis=0).tolist(),
+        "censored": (bounds & asked).sum(axis=0).tolist(),
     }
 
 
@@ -178,33 +198,58 @@ def _rivals(entries: list[tuple[str, str]]) -> Bool[np.ndarray, "entries entries
     return np.array(rivals, dtype=bool)
 
 
-def _quantile(
-    ascending: Float[np.ndarray, "*batch systems"], q: float
-) -> Float[np.ndarray, "*batch"]:
-    """The linear quantile; -inf as soon as a failure takes part in it."""
-    position = (ascending.shape[-1] - 1) * q
-    low, part = int(position), position % 1.0
-    below = ascending[..., low]
-    if part == 0.0:
-        return below
-    above = ascending[..., low + 1]
-    with np.errstate(invalid="ignore"):  # inf - inf, discarded in the next line
+def _ascending(values: Sample, censored: Flags) -> tuple[Sample, Flags]:
+    """Both sorted by value; what ended at a time comes before what was only followed so far."""
+    order = np.lexsort((censored, values))
+    return np.take_along_axis(values, order, -1), np.take_along_axis(censored, order, -1)
+
+
+def _quantile(ascending: Sample, censored: Flags, q: float) -> Float[np.ndarray, "*batch"]:
+    """The linear quantile; -inf as soon as a failure takes part in it.
+
+    With censored values, that of the distribution of Kaplan & Meier (J. Am. Stat. Assoc. 53, 457,
+    1958), interpolated likewise: without any, both are one. The largest value counts as an end
+    (Efron 1967), so that a quantile beyond it is a lower bound.
+    """
+    n = ascending.shape[-1]
+    if n == 1:
+        return ascending[..., 0]
+    ends = ~censored
+    ends[..., -1] = True
+    following = n - np.arange(n)  # how many are not yet over before each value
+    mass = 1 - np.cumprod(np.where(ends, 1 - 1 / following, 1.0), axis=-1)
+    # numpy's linear quantile puts the k-th of n equal masses at (k − 1) / (n − 1).
+    knots = (mass * n - 1) / (n - 1)
+    number = np.arange(n)
+    last_end = np.maximum.accumulate(np.where(ends, number, -1), axis=-1)
+    # Products of (1 − 1/k) round: a knot a few 1e-16 below q is at q.
+    high = np.argmax(ends & (knots >= q - 1e-12), axis=-1)[..., None]
+    before = np.take_along_axis(last_end, np.maximum(high - 1, 0), -1)
+    low = np.where((high == 0) | (before < 0), high, before)
+    below, above = (np.take_along_axis(ascending, i, -1)[..., 0] for i in (low, high))
+    left, right = (np.take_along_axis(knots, i, -1)[..., 0] for i in (low, high))
+    with np.errstate(invalid="ignore", divide="ignore"):  # discarded in the next lines
+        part = np.clip((q - left) / (right - left), 0.0, 1.0)
         between = below + part * (above - below)
-    return np.where(np.isneginf(below), -np.inf, between)
+    at_knot = (low == high)[..., 0] | (np.abs(right - q) <= 1e-12)
+    return np.where(at_knot, above, np.where(np.isneginf(below), -np.inf, between))
 
 
-def _bootstrap(ascending: Float[np.ndarray, " systems"]) -> tuple[float, float]:
+def _bootstrap(ascending: Float[np.ndarray, " systems"], censored: Flags) -> tuple[float, float]:
     """The 2.5 % and 97.5 % quantiles of the median over systems drawn with replacement."""
     if len(ascending) < 2:
         return np.nan, np.nan  # one system says nothing about others
     rng = np.random.default_rng(_SEED)
-    drawn = ascending[rng.integers(0, len(ascending), (RESAMPLES, len(ascending)))]
-    medians = np.sort(_quantile(np.sort(drawn, axis=1), 0.5))
-    return float(_quantile(medians, 0.025)), float(_quantile(medians, 0.975))
+    # Sorted numbers are sorted values: the sample is in order, ties and all.
+    drawn = np.sort(rng.integers(0, len(ascending), (RESAMPLES, len(ascending))), axis=1)
+    medians = np.sort(_quantile(ascending[drawn], censored[drawn], 0.5))
+    known = np.zeros(RESAMPLES, dtype=bool)
+    return float(_quantile(medians, known, 0.025)), float(_quantile(medians, known, 0.975))
 
 
-def _seconds(rows: "pd.DataFrame", entries: "pd.Index") -> dict[str, np.ndarray]:
+def _over_rows(rows: "pd.DataFrame", entries: "pd.Index") -> dict[str, np.ndarray]:
+    """Medians over systems of the noise floor, and over cells of the seconds."""
+    names = ["noise_floor", "fit_seconds", "predict_seconds"]
     cells = rows.drop_duplicates(["model", "source", "task", "seed"])
-    times = cells.groupby(["model", "source"], observed=True)[["fit_seconds", "predict_seconds"]]
-    found = times.median().reindex(entries)
-    return {name: found[name].to_numpy() for name in ("fit_seconds", "predict_seconds")}
+    found = cells.groupby(["model", "source"], observed=True)[names].median().reindex(entries)
+    return {name: found[name].to_numpy() for name in names}

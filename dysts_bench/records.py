@@ -60,6 +60,7 @@ class Result:
     n_points: int  # training points
     horizon_lyapunov_times: float | None  # of the windows (periods, if not chaotic)
     censored: bool | None  # the value is a lower bound, cut off by the horizon; None: can't be
+    noise_floor: float | None  # of an invariant: its value between independent true runs
     fit_seconds: float | None  # of the cell: model, task and seed
     predict_seconds: float | None  # all windows and free runs of the cell
     peak_memory_mb: float | None  # of the process while it worked on the cell; None: not measurable

@@ -18,7 +18,7 @@ import systems
 from dysts_bench import metrics, records
 from dysts_bench.cells import Cell, Evaluation, ModelSpec, no_values, work, work_on_data
 from dysts_bench.executors import Done, Executor, Failed, Serial, failure
-from dysts_bench.metrics import METRICS
+from dysts_bench.metrics import find
 from dysts_bench.records import RecordError, Result, canonical_json, short_hash
 from dysts_bench.store import Store
 from dysts_bench.task import Clock, DataError, Task, clock
@@ -133,10 +133,10 @@ def execute(
     }
     try:
         for cell, failed in hopeless.items():
-            yield cell, _keep(cell, Evaluation(no_values(failed)), run_id, store)
+            yield cell, _keep(cell, Evaluation(no_values(failed, cell.task.metrics)), run_id, store)
         for cell, outcome in executor.map(work, [cell for cell in cells if cell not in hopeless]):
             if isinstance(outcome, Failed):
-                outcome = Done(Evaluation(no_values(outcome)))
+                outcome = Done(Evaluation(no_values(outcome, cell.task.metrics)))
             yield cell, _keep(cell, outcome.value, run_id, store)
     finally:
         if store is not None:
@@ -189,8 +189,8 @@ def _rows(cell: Cell, evaluation: Evaluation, run_id: str) -> list[Result]:
             preset=cell.model.variant,
             hyperparameters=canonical_json(used),
             seed=cell.seed,
-            unit=_unit(METRICS[measured.metric].unit, time),
-            higher_is_better=METRICS[measured.metric].better == "higher",
+            unit=_unit(find(measured.metric).unit, time),
+            higher_is_better=find(measured.metric).better == "higher",
             n_points=task.protocol.train_points,
             horizon_lyapunov_times=None if time is None else time.horizon,
             fit_seconds=evaluation.fit_seconds,

@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import Float
 
 import systems
+from dysts_bench.metrics import Facts, find
 from systems.catalog import Edition
 
 if TYPE_CHECKING:
-    from dysts_bench.metrics import Facts
     from systems.lanes import Precision
 
 _SUITES = Path(__file__).parent / "suites"
@@ -79,6 +79,7 @@ class Suite:
     edition: Edition
     track: str
     seed: int
+    metrics: tuple[str, ...]  # that get rows, in this order
     protocol: Protocol
     profiles: dict[str, Profile]
 
@@ -92,6 +93,7 @@ class Task:
     system: str
     edition: Edition
     track: str
+    metrics: tuple[str, ...]
     protocol: Protocol
     seed: int
 
@@ -121,7 +123,7 @@ class Windows:
     truth: Float[np.ndarray, "windows horizon dim"]
     free_contexts: Float[np.ndarray, "runs free_context dim"]
     free_truth: Float[np.ndarray, "runs free_steps dim"]
-    facts: "Facts"
+    facts: Facts
     mean: Float[np.ndarray, " dim"]
     std: Float[np.ndarray, " dim"]
     data_hash: str
@@ -151,6 +153,11 @@ def read_suite(name: str | Path) -> Suite:
     _validate(table, path)
     if outside and table["name"] in suite_names():  # its rows would mix with the reference
         raise SuiteError(f"{path}: the name {table['name']!r} is taken: give your suite another.")
+    for metric in table["metrics"]:
+        try:
+            find(metric)
+        except (KeyError, ValueError) as error:
+            raise SuiteError(f"{path}: metrics: {error.args[0]}") from error
     protocol = {f.name: f.type(table["protocol"][f.name]) for f in fields(Protocol)}  # type: ignore[operator]
     profiles = {key: _profile(value) for key, value in table["profiles"].items()}
     return Suite(
@@ -160,6 +167,7 @@ def read_suite(name: str | Path) -> Suite:
         edition=table["edition"],
         track=table["track"],
         seed=int(table["seed"]),
+        metrics=tuple(table["metrics"]),
         protocol=Protocol(**protocol),
         profiles=profiles,
     )
@@ -174,6 +182,7 @@ def tasks(suite: Suite, system_names: list[str]) -> list[Task]:
             system=name,
             edition=suite.edition,
             track=suite.track,
+            metrics=suite.metrics,
             protocol=suite.protocol,
             seed=suite.seed,
         )
@@ -229,8 +238,6 @@ def load(task: Task) -> Windows:
 
     Raises DataError when a coordinate is constant or not finite, so that no model is blamed for it.
     """
-    from dysts_bench.metrics import Facts
-
     system = systems.load(task.system, edition=task.edition)
     protocol, time = task.protocol, clock(task)
     precision = _precision(task, system)

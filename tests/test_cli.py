@@ -23,6 +23,7 @@ description = "Small enough for a test."
 edition = "corrected"
 track = "main"
 seed = 0
+metrics = ["valid_prediction_time", "smape", "power_spectrum_distance"]
 
 [protocol]
 points_per_time_unit = 20

@@ -36,6 +36,7 @@ def row(model, system, value, *, seed=0, window=0, metric=PRIMARY, **changes):
         n_points=6000,
         horizon_lyapunov_times=25.0,
         censored=False,
+        noise_floor=None,
         fit_seconds=2.0,
         predict_seconds=1.0,
         peak_memory_mb=None,
@@ -235,3 +236,60 @@ def test_formats_hold_the_same_table():
     assert markdown[2].startswith("| chaotic | B | local | 2 | 1.5 | 2.5 |")
     with pytest.raises(ValueError, match="formats are"):
         as_text(table, "xlsx")
+
+
+# ---- censored values -------------------------------------------------------------------------
+
+
+def test_a_median_among_censored_values_is_kaplan_and_meiers_by_hand():
+    # S1 ends at 1, S2 is followed until 2 only, S3 and S4 end at 3 and 4. What S2's quarter of the
+    # mass does after 2 is shared by S3 and S4: 1/4, 0, 3/8, 3/8, and the median moves from 2.5 to 3.
+    values = {"S1": 1.0, "S2": 2.0, "S3": 3.0, "S4": 4.0}
+    rows = [row("A", s, value, censored=s == "S2") for s, value in values.items()]
+    (entry,) = leaderboard(to_frame(rows)).to_dict("records")
+    assert entry["median"] == pytest.approx(
+        3.0
+    )  # knots (4 · 1/4 − 1) / 3 = 0, (4 · 5/8 − 1) / 3 = 1/2, and 1
+    assert entry["censored"] == 1
+    plain = [row("A", s, value) for s, value in values.items()]
+    (entry,) = leaderboard(to_frame(plain)).to_dict("records")
+    assert (entry["median"], entry["censored"]) == (2.5, 0)
+
+
+def test_quantiles_of_censored_values_are_those_of_scipys_distribution():
+    rng = np.random.default_rng(3)
+    for n in (2, 5, 40):
+        times, ends = rng.exponential(size=n), rng.exponential(size=n)
+        values, censored = board._ascending(np.minimum(times, ends), ends < times)
+        as_ends = censored & (np.arange(n) < n - 1)  # the largest counts as an end
+        sample = stats.CensoredData(uncensored=values[~as_ends], right=values[as_ends])
+        cdf = stats.ecdf(sample).cdf
+        mass = cdf.evaluate(values[~as_ends])
+        for q in (0.25, 0.5, 0.75):
+            expected = np.interp(q, (mass * n - 1) / (n - 1), values[~as_ends])
+            assert board._quantile(values, censored, q) == pytest.approx(expected)
+
+
+def test_quantiles_without_censored_values_are_numpys():
+    rng = np.random.default_rng(4)
+    for n in range(1, 60):
+        values = np.sort(rng.normal(size=n).round(1))
+        for q in (0.025, 0.25, 0.5, 0.75, 0.975):
+            found = board._quantile(values, np.zeros(n, bool), q)
+            assert found == pytest.approx(np.quantile(values, q), abs=1e-12)
+
+
+def test_a_system_counts_as_censored_when_half_of_its_windows_are():
+    rows = [row("A", "S1", 5.0, window=w, censored=w < 2) for w in range(4)]
+    rows += [row("A", "S2", 5.0, window=w, censored=w < 1) for w in range(4)]
+    (entry,) = leaderboard(to_frame(rows)).to_dict("records")
+    assert entry["censored"] == 1
+
+
+def test_the_noise_floor_is_shown_beside_an_invariant():
+    rows = [
+        row("A", s, 0.5, metric="kl_divergence", noise_floor=floor)
+        for s, floor in (("S1", 0.1), ("S2", 0.3), ("S3", 0.2))
+    ]
+    (entry,) = leaderboard(to_frame(rows), "kl_divergence").to_dict("records")
+    assert entry["noise_floor"] == 0.2

@@ -34,6 +34,7 @@ ROW = Result(
     n_points=6000,
     horizon_lyapunov_times=25.0,
     censored=False,
+    noise_floor=None,
     fit_seconds=1.5,
     predict_seconds=0.25,
     peak_memory_mb=None,
@@ -65,6 +66,7 @@ rows = st.builds(
     status=st.sampled_from(["ok", "nan", "diverged"]),
     horizon_lyapunov_times=st.none() | numbers,
     censored=st.none() | st.booleans(),
+    noise_floor=st.none() | numbers,
     fit_seconds=st.none() | numbers,
     predict_seconds=st.none() | numbers,
     peak_memory_mb=st.none() | numbers,
@@ -100,7 +102,7 @@ def test_the_columns_are_those_of_the_design_in_order():
     design = (
         "run_id suite suite_version task system edition model preset hyperparameters seed window "
         "metric value unit higher_is_better status message n_points horizon_lyapunov_times "
-        "censored fit_seconds predict_seconds peak_memory_mb hardware_id catalog_hash data_hash "
+        "censored noise_floor fit_seconds predict_seconds peak_memory_mb hardware_id catalog_hash data_hash "
         "version"
     )
     assert " ".join(COLUMNS) == design

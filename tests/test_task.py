@@ -70,7 +70,7 @@ def system(monkeypatch):
 
 def a_task(**changes):
     protocol = replace(TINY, **changes)
-    return Task("tiny", 1, "Clockwork", "corrected", "main", protocol, seed=0)
+    return Task("tiny", 1, "Clockwork", "corrected", "main", ("mse",), protocol, seed=0)
 
 
 # ---- suites ----------------------------------------------------------------------------------
