@@ -289,9 +289,7 @@ def shared_information(x: Series, y: Series, neighbours: int = NEIGHBOURS) -> fl
     where values repeat it reads low. Raises TooShort unless there are more than k points.
     Source: Kraskov, Stögbauer & Grassberger, Phys. Rev. E 69, 066138 (2004), equation 8, k = 3.
     """
-    from scipy.spatial import KDTree
-
-    from dysts_bench.metrics._alignment import count_within
+    from dysts_bench.metrics._alignment import count_within, neighbour_distances
 
     times = len(x)
     if times <= neighbours:
@@ -299,12 +297,15 @@ def shared_information(x: Series, y: Series, neighbours: int = NEIGHBOURS) -> fl
     plane = _unit_deviation(np.stack([x, y], axis=1)[None])[0]
     if not np.isfinite(plane).all():
         return np.nan
-    distance = KDTree(plane).query(plane, [neighbours + 1], p=np.inf)[0][:, 0]  # the 1st is itself
-    nearer = np.nextafter(distance, 0)
-    order = np.argsort(plane, axis=0)
-    counts = [count_within(plane[order[:, i], i], nearer[order[:, i]]) for i in range(2)]
+    u, v = plane[np.argsort(plane[:, 0])].T
+    # Less 1e-9: in a forecast that equals the truth but for its units, what is exactly as far as
+    # the k-th neighbour would be nearer or not by rounding, and the value jump by up to 1/k.
+    nearer = neighbour_distances(u, v, neighbours) * (1 - 1e-9)
+    by_v = np.argsort(v)
+    counts = np.array([count_within(u, nearer), count_within(v[by_v], nearer[by_v])])
+    counts = np.maximum(counts, neighbours)  # fewer only if several are as far as the k-th
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, times))])  # ψ(m + 1) − ψ(1)
-    loss = np.mean(harmonic[np.array(counts) - 1] - harmonic[neighbours - 1], axis=1)
+    loss = np.mean(harmonic[counts - 1] - harmonic[neighbours - 1], axis=1)
     return max(0.0, _harmonic(times, neighbours) - loss.sum())
 
 
