@@ -134,22 +134,53 @@ def evaluate(
         model.fit(train, dt=windows.facts.dt, validation=validation, seed=seed)
         evaluation.fit_seconds = time.perf_counter() - start
         evaluation.hyperparameters = zoo.hyperparameters(model)
-        parts: list[tuple[Data, np.ndarray, np.ndarray]] = [
-            ("windows", windows.contexts, windows.truth),
-            ("free_runs", windows.free_contexts, windows.free_truth),
-        ]
-        for data, contexts, truth in parts:
+        asked = {find(name).data for name in metrics}
+        for data in [kind for kind in _abilities(model, windows) if kind in asked]:
             start = time.perf_counter()
             try:
-                forecast = model.predict(contexts.copy(), truth.shape[1])
-                evaluation.predict_seconds += time.perf_counter() - start  # type: ignore[operator]
-                # In the system's own units: sMAPE and the like depend on the origin.
-                truth, forecast = windows.in_units(truth), windows.in_units(forecast)
+                truth, forecast = _forecast(data, model, windows, seed)
+                if data in ("windows", "free_runs"):  # what every model does
+                    evaluation.predict_seconds += time.perf_counter() - start  # type: ignore[operator]
+                if data != "exponents":
+                    # In the system's own units: sMAPE and the like depend on the origin.
+                    truth, forecast = windows.in_units(truth), windows.in_units(forecast)
                 scores = _measured(truth, forecast, windows.facts, data, metrics)
                 evaluation.measurements += scores
             except Exception as error:
                 evaluation.measurements += no_values(failure(error), metrics, (data,))
     return evaluation
+
+
+def _abilities(model: zoo.Forecaster, windows: Windows) -> list[Data]:
+    """The kinds of data that this model can be scored on."""
+    kinds: list[Data] = ["windows", "free_runs"]
+    if isinstance(model, zoo.Sampler):
+        kinds.append("samples")
+    if isinstance(model, zoo.Differentiable) and len(windows.spectrum):
+        kinds.append("exponents")
+    return kinds
+
+
+def _forecast(
+    data: Data, model: zoo.Forecaster, windows: Windows, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and forecast, standardised, in the shapes of this kind of data."""
+    contexts, truth = windows.contexts.copy(), windows.truth
+    free_contexts, free_truth = windows.free_contexts.copy(), windows.free_truth
+    match data:
+        case "windows":
+            return truth, model.predict(contexts, truth.shape[1])
+        case "free_runs":
+            return free_truth, model.predict(free_contexts, free_truth.shape[1])
+        case "samples":
+            assert isinstance(model, zoo.Sampler)
+            samples = windows.protocol.samples
+            return truth, model.sample(contexts, truth.shape[1], samples, seed=seed)
+        case "exponents":
+            assert isinstance(model, zoo.Differentiable)
+            known, steps = windows.spectrum, windows.protocol.exponent_steps
+            found = model.lyapunov_exponents(free_contexts, steps, len(known))
+            return np.tile(known, (len(found), 1)), found
 
 
 def no_values(
@@ -168,12 +199,22 @@ def _measured(
     truth: np.ndarray, forecast: np.ndarray, facts: Facts, data: Data, metrics: list[str]
 ) -> list[Measurement]:
     """Scores as rows. A forecast that is not finite from its first step on has no value."""
-    absent = ~np.isfinite(forecast[:, 0]).all(axis=1)
+    absent = ~np.isfinite(_first_step(forecast, data)).all(axis=1)
     if absent.all():
         nothing = Failed("nan", "no forecast: NaN or infinity from its first step on")
         return no_values(nothing, metrics, (data,))
     scores = score(truth, forecast, facts, data=data, metrics=metrics)
     return [measurement for each in scores for measurement in _rows_of(each, absent)]
+
+
+def _first_step(forecast: np.ndarray, data: Data) -> np.ndarray:
+    """(windows, numbers) what there is of a forecast if there is anything; a spectrum is whole."""
+    match data:
+        case "samples":
+            return np.concatenate(forecast[:, :, 0], axis=1)
+        case "exponents":
+            return np.where(np.isneginf(forecast), 0.0, forecast)  # -inf: a direction it lacks
+    return forecast[:, 0]
 
 
 def _rows_of(score: Score, absent: np.ndarray) -> Iterator[Measurement]:

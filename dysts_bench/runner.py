@@ -146,12 +146,13 @@ def execute(
 
 def key(cell: Cell) -> str:
     """A hash of all that decides a cell's result: while it stays the same, the result holds."""
-    entry, time = _of_task(cell.task)
+    entry, time, spectrum = _of_task(cell.task)
     model = _of_model(cell.model)
     everything = {
         "task": cell.task.hash,
         "system": entry,
         "clock": None if time is None else astuple(time),
+        "spectrum": spectrum,
         "model": [cell.model.label, model.hyperparameters, model.code],
         "seed": cell.seed,
         "integrator": METHOD,
@@ -175,7 +176,7 @@ def _keep(cell: Cell, evaluation: Evaluation, run_id: str, store: Store | None) 
 
 def _rows(cell: Cell, evaluation: Evaluation, run_id: str) -> list[Result]:
     task = cell.task
-    entry, time = _of_task(task)
+    entry, time, _ = _of_task(task)
     used = evaluation.hyperparameters or _of_model(cell.model).hyperparameters
     return [
         Result(
@@ -244,13 +245,14 @@ def _of_model(spec: ModelSpec) -> _Model:
 
 
 @cache
-def _of_task(task: Task) -> tuple[str, Clock | None]:
-    """The hash of the system's entry, and the clock unless the catalog can't tell the time."""
-    entry = systems.load(task.system, edition=task.edition).hash[:12]
+def _of_task(task: Task) -> tuple[str, Clock | None, tuple[float, ...]]:
+    """The hash of the system's entry, the clock unless the catalog can't tell it, the spectrum."""
+    system = systems.load(task.system, edition=task.edition)
+    entry, spectrum = system.hash[:12], tuple(system.lyapunov_spectrum)
     try:
-        return entry, clock(task)
+        return entry, clock(task), spectrum
     except DataError:
-        return entry, None
+        return entry, None, spectrum
 
 
 @cache

@@ -54,6 +54,8 @@ class Protocol:
     free_runs: int
     free_context: int
     free_steps: int
+    samples: int
+    exponent_steps: int
     noise: float
     observe: str
     precision: str
@@ -114,7 +116,7 @@ class Windows:
     """The arrays of a task, standardised with the training mean and deviation, and read-only.
 
     `truth` is free of observation noise; it ends at the horizon, or where the catalog's
-    certificate does.
+    certificate does. `spectrum` are the system's Lyapunov exponents, as many as the catalog knows.
     """
 
     train: Float[np.ndarray, "1 train_points dim"]
@@ -126,6 +128,8 @@ class Windows:
     facts: Facts
     mean: Float[np.ndarray, " dim"]
     std: Float[np.ndarray, " dim"]
+    spectrum: Float[np.ndarray, " exponents"]
+    protocol: Protocol
     data_hash: str
 
     def in_units(self, standardised: np.ndarray) -> np.ndarray:
@@ -281,6 +285,8 @@ def load(task: Task) -> Windows:
         facts=Facts(dt=time.dt, lyapunov_time=time.unit, scale=std, train=raw_train),
         mean=mean,
         std=std,
+        spectrum=np.array(system.lyapunov_spectrum, dtype=float),
+        protocol=protocol,
         data_hash=_checksum(
             [mean, std, train, validation, seen_test, true_test, seen_free, true_free]
         ),

@@ -12,12 +12,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from models.base import FitError, Forecaster, hyperparameters
+from models.base import Differentiable, FitError, Forecaster, Sampler, hyperparameters
 
 __all__ = [
     "ZOO",
+    "Differentiable",
     "FitError",
     "Forecaster",
+    "Sampler",
     "create",
     "hyperparameters",
     "load_class",

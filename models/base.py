@@ -1,5 +1,8 @@
 """The interface of every forecaster, and the one place where what goes in and out is checked.
 
+A model that can do more than `predict` derives from one or both of `Sampler`, which draws forecasts,
+and `Differentiable`, which knows the Jacobian of its own step.
+
 Shapes: `train`, `validation` (trajectories, times, dim); `context` (windows, context, dim);
 forecasts (windows, horizon, dim). float64, standardised with the training mean and standard
 deviation by whoever calls; `dt` is the sampling interval in the system's time. Horizons and
@@ -19,6 +22,9 @@ from jaxtyping import Float
 Trajectories = Float[np.ndarray, "_trajectories _times dim"]
 Windows = Float[np.ndarray, "windows _context dim"]
 Forecast = Float[np.ndarray, "windows horizon dim"]
+Samples = Float[np.ndarray, "samples windows horizon dim"]
+States = Float[np.ndarray, "windows states"]
+Tangents = Float[np.ndarray, "windows states directions"]
 
 # In standardised units. Attractors live within |x| < 10; a forecast out here never comes back.
 DIVERGED = 1e3
@@ -51,6 +57,7 @@ class Forecaster(ABC):
 
     # Set by fit. (No dataclass fields: they are not hyperparameters.)
     dim_: int = 0  # 0: not fitted
+    dt_: float = np.nan
     context_needed_: int = 1  # steps of context without which there is no forecast
     context_used_: int | None = None  # steps of context that are looked at; None: all
     chosen_: Mapping[str, Any] = MappingProxyType({})  # hyperparameters found on validation data
@@ -82,7 +89,7 @@ class Forecaster(ABC):
             raise ValueError(f"dt is the sampling interval and must be positive, got {dt!r}")
         self.dim_, self.context_needed_, self.context_used_, self.chosen_ = 0, 1, None, {}
         self._fit(train, dt=float(dt), validation=validation, seed=seed)
-        self.dim_ = train.shape[2]
+        self.dim_, self.dt_ = train.shape[2], float(dt)
         return self
 
     @final
@@ -92,25 +99,10 @@ class Forecaster(ABC):
         A forecast that leaves |x| < 1e3 or is not finite has diverged: it is NaN from there on.
         Raises ValueError for a context that does not fit the model, RuntimeError before `fit`.
         """
-        name = type(self).__name__
-        if self.dim_ == 0:
-            raise RuntimeError(f"{name} is not fitted: call fit(train, dt=…) before predict")
-        context = _checked(context, "context", "(windows, context, dim)")
-        if context.shape[2] != self.dim_:
-            raise ValueError(
-                f"{name} was fitted to dim {self.dim_}, context has shape {context.shape}"
-            )
-        if context.shape[1] < self.context_needed_:
-            raise ValueError(
-                f"{name} needs {self.context_needed_} steps of context, got {context.shape[1]}: "
-                "pass a longer context or choose a model with less memory"
-            )
-        if horizon < 1:
-            raise ValueError(f"horizon is a number of steps and at least 1, got {horizon!r}")
+        context = _fitting(self, context)
+        _at_least_one("horizon", "steps", horizon)
         forecast = self._predict(context, int(horizon))
-        expected = (len(context), horizon, self.dim_)
-        if forecast.shape != expected:
-            raise RuntimeError(f"{name}._predict returned {forecast.shape}, expected {expected}")
+        _require_shape(self, "_predict", forecast, (len(context), horizon, self.dim_))
         return end_at_divergence(forecast)
 
     @abstractmethod
@@ -129,6 +121,66 @@ class Forecaster(ABC):
         """An instance that fits a few hundred points within a second, for the contract tests."""
 
 
+class Sampler(Forecaster):
+    """A forecaster that can draw its forecast from a distribution over the futures of a context."""
+
+    @final
+    def sample(self, context: Windows, horizon: int, samples: int, seed: int = 0) -> Samples:
+        """Continue each window of `context` by `horizon` steps, `samples` times over.
+
+        Each sample is a trajectory of its own: its steps belong together. The same seed gives the
+        same samples, and those of a window do not depend on the other windows. A sample that
+        diverges is NaN from there on, as in `predict`, which also says what is refused.
+        """
+        context = _fitting(self, context)
+        _at_least_one("horizon", "steps", horizon)
+        _at_least_one("samples", "forecasts", samples)
+        drawn = self._sample(context, int(horizon), int(samples), seed)
+        shape = (samples, len(context), horizon, self.dim_)
+        _require_shape(self, "_sample", drawn, shape)
+        return end_at_divergence(drawn.reshape(-1, horizon, self.dim_)).reshape(shape)
+
+    @abstractmethod
+    def _sample(self, context: Windows, horizon: int, samples: int, seed: int) -> Samples:
+        """Samples from a checked context, which must not be modified."""
+
+
+class Differentiable(Forecaster):
+    """A forecaster that is a differentiable map of its own state, fed with its own output.
+
+    The state holds all that the next step depends on: what is remembered of the context, or hidden
+    units. Its last `dim` entries are the newest x.
+    """
+
+    @final
+    def lyapunov_exponents(
+        self, context: Windows, steps: int, count: int
+    ) -> Float[np.ndarray, "windows {count}"]:
+        """The `count` largest Lyapunov exponents of the model along its own runs, descending.
+
+        Per unit of system time. From each window's context the model runs `steps` // 5 steps in
+        which tangent vectors align, and then `steps` that count, with its exact Jacobian at every
+        step. Directions that the model does not have are −inf; a run that diverges has NaN.
+        Raises as `predict` does.
+        Source: Benettin, Galgani, Giorgilli & Strelcyn, Meccanica 15, 9 (1980).
+        """
+        from models._tangent import growth_rates
+
+        context = _fitting(self, context)
+        _at_least_one("steps", "steps", steps)
+        _at_least_one("count", "exponents", count)
+        rates = growth_rates(self._advance, self._state(context), self.dim_, steps, count)
+        return rates / self.dt_
+
+    @abstractmethod
+    def _state(self, context: Windows) -> States:
+        """The model's state after a checked context, which must not be modified."""
+
+    @abstractmethod
+    def _advance(self, state: States, tangents: Tangents) -> tuple[States, Tangents]:
+        """The next state, and the Jacobian of this step times each tangent; nothing in place."""
+
+
 def hyperparameters(model: Forecaster) -> dict[str, Any]:
     """The dataclass fields of `model` and, once fitted, what it chose; ready for JSON."""
     if not dataclasses.is_dataclass(model):
@@ -143,6 +195,38 @@ def end_at_divergence(forecast: Forecast) -> Forecast:
     inside = (np.abs(forecast) < DIVERGED).all(axis=2)  # False for NaN too
     alive = np.logical_and.accumulate(inside, axis=1)
     return np.where(alive[:, :, None], forecast, np.nan)
+
+
+def _fitting(model: Forecaster, context: np.ndarray) -> Windows:
+    """The context as float64; raises unless the model is fitted, and to data like these."""
+    name = type(model).__name__
+    if model.dim_ == 0:
+        raise RuntimeError(f"{name} is not fitted: call fit(train, dt=…) before predict")
+    context = _checked(context, "context", "(windows, context, dim)")
+    if context.shape[2] != model.dim_:
+        raise ValueError(
+            f"{name} was fitted to dim {model.dim_}, context has shape {context.shape}"
+        )
+    if context.shape[1] < model.context_needed_:
+        raise ValueError(
+            f"{name} needs {model.context_needed_} steps of context, got {context.shape[1]}: "
+            "pass a longer context or choose a model with less memory"
+        )
+    return context
+
+
+def _at_least_one(name: str, unit: str, number: int) -> None:
+    if number < 1:
+        raise ValueError(f"{name} is a number of {unit} and at least 1, got {number!r}")
+
+
+def _require_shape(
+    model: Forecaster, method: str, result: np.ndarray, expected: tuple[int, ...]
+) -> None:
+    if result.shape != expected:
+        raise RuntimeError(
+            f"{type(model).__name__}.{method} returned {result.shape}, expected {expected}"
+        )
 
 
 def _checked(values: np.ndarray, name: str, shape: str) -> np.ndarray:

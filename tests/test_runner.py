@@ -21,7 +21,7 @@ from dysts_bench import task as task_module
 from dysts_bench.cells import Cell, ModelSpec, evaluate
 from dysts_bench.executors import Failed, Local, Serial
 from dysts_bench.leaderboard import as_text, leaderboard
-from dysts_bench.metrics import find
+from dysts_bench.metrics import METRICS, find
 from dysts_bench.records import read_csv, to_frame
 from dysts_bench.runner import execute, plan, run
 from dysts_bench.store import Store
@@ -38,6 +38,8 @@ PROTOCOL = Protocol(
     free_runs=2,
     free_context=20,
     free_steps=600,
+    samples=4,
+    exponent_steps=50,
     noise=0.0,
     observe="all",
     precision="double",
@@ -49,7 +51,7 @@ FILE = textwrap.dedent(
     import os, signal, time
     from dataclasses import dataclass
     import numpy as np
-    from models import Forecaster
+    from models import Differentiable, Forecaster, Sampler
 
 
     @dataclass(kw_only=True)
@@ -63,6 +65,20 @@ FILE = textwrap.dedent(
         @classmethod
         def small(cls):
             return cls()
+
+
+    @dataclass(kw_only=True)
+    class Able(Good, Sampler, Differentiable):
+        # Persistence that doubles every error, and forecasts by throwing dice.
+        def _sample(self, context, horizon, samples, seed):
+            dice = np.random.default_rng(seed).normal(size=(samples, 1, 1, 1))
+            return self._predict(context, horizon) + dice
+
+        def _state(self, context):
+            return context[:, -1]
+
+        def _advance(self, state, tangents):
+            return state, 2 * tangents
 
 
     @dataclass(kw_only=True)
@@ -139,6 +155,7 @@ class Clockwork:
     name: str
     period: float = 1.0
     lyapunov_time: float = 2.0
+    lyapunov_spectrum: tuple[float, ...] = (0.5, 0.0)
     certified_horizon: dict = field(default_factory=dict)
     observables: tuple[str, ...] = ("x", "y")
     broken: bool = False
@@ -188,7 +205,10 @@ METRICS_ASKED = (
     "smape_at_1",
     "power_spectrum_distance",
     "kl_divergence",
+    "crps",
+    "model_lyapunov_exponent_error",
 )
+OF_EVERY_MODEL = METRICS_ASKED[:-2]
 
 
 def task(name="One"):
@@ -222,7 +242,7 @@ def test_a_cell_has_a_row_for_every_window_of_the_primary_metric_and_one_for_the
     primary = [r for r in results if r.metric == "valid_prediction_time"]
     assert [r.window for r in primary] == [0, 1, 2, 3]
     others = [r for r in results if r.metric != "valid_prediction_time" and r.window is None]
-    assert [r.metric for r in others] == list(METRICS_ASKED[1:])
+    assert [r.metric for r in others] == list(OF_EVERY_MODEL[1:])
     assert len(results) == len(primary) + len(others)
 
 
@@ -264,6 +284,20 @@ def test_models_get_copies_so_one_cannot_spoil_the_next(mine):
     np.testing.assert_array_equal(windows.train, before)
 
 
+def test_a_model_that_can_do_more_is_scored_on_more(mine):
+    results = {r.metric: r for r in run([task()], [mine("Able")])}
+    assert set(results) == set(METRICS_ASKED)
+    # λ₁ = ln 2 a step of 0.1 in place of 0.5, in units of 1 / (Lyapunov time 2).
+    found = results["model_lyapunov_exponent_error"]
+    assert found.value == pytest.approx((np.log(2) / 0.1 - 0.5) * 2)
+    windows = load(task())
+    model = mine("Able").create().fit(windows.train, dt=0.1)
+    samples = model.sample(windows.contexts, 60, PROTOCOL.samples, seed=0)
+    truth, samples = windows.in_units(windows.truth), windows.in_units(samples)
+    expected = METRICS["crps"](truth, samples, windows.facts)
+    assert results["crps"].value == pytest.approx(np.median(expected))
+
+
 def statuses(results, data=None):
     return {r.status for r in results if data in (None, find(r.metric).data)}
 
@@ -279,7 +313,7 @@ def statuses(results, data=None):
 def test_a_failure_is_a_row_for_every_metric_and_has_no_value(mine, name, status, message):
     results = list(run([task()], [mine(name), mine("Good")]))
     failed = [r for r in results if r.model == name]
-    assert sorted(r.metric for r in failed) == sorted(METRICS_ASKED)
+    assert sorted(r.metric for r in failed) == sorted(OF_EVERY_MODEL)
     assert {(r.status, r.message, r.value, r.window) for r in failed} == {
         (status, message, None, None)
     }

@@ -31,6 +31,8 @@ TINY = Protocol(
     free_runs=2,
     free_context=20,
     free_steps=50,
+    samples=4,
+    exponent_steps=50,
     noise=0.0,
     observe="all",
     precision="double",
@@ -43,6 +45,7 @@ class Clockwork:
 
     period: float = 1.0
     lyapunov_time: float = 2.0
+    lyapunov_spectrum: tuple[float, ...] = (0.5, 0.0)
     certified_horizon: dict = field(default_factory=dict)
     observables: tuple[str, ...] = ("x", "y")
     spoil: float | None = None  # what every y is replaced by
@@ -90,6 +93,8 @@ def test_standard_version_2_is_the_published_protocol():
         "free_runs": 4,
         "free_context": 512,
         "free_steps": 5000,
+        "samples": 20,
+        "exponent_steps": 2000,
         "noise": 0.0,
         "observe": "all",
         "precision": "double-double",
@@ -123,6 +128,7 @@ def standard_text():
         ('observe = "all"', 'observe = "__import__"', "protocol.observe"),
         ('edition = "corrected"', 'edition = "mine"', "edition: 'mine' is not one of"),
         ("seeds = 1", "seeds = 0", "profiles.quick.seeds"),
+        ('"mse"', '"msee"', "metrics: there is no metric 'msee'. Did you mean mse"),
         ("[protocol]", "[protocol", "can't be read as TOML"),
     ],
 )

@@ -400,15 +400,14 @@ def _no_score(metric: Metric, entries: int, status: str, message: str) -> Score:
 
 def conditions(truth: Any, forecast: Any, facts: Facts, data: Data = "windows") -> tuple[str, ...]:
     """Each window is `nan`, `diverged` (infinite, or 1000 training deviations off) or `ok`."""
-    with np.errstate(all="ignore"):
-        distance = np.abs(forecast - truth)
-        if data != "exponents":
-            distance = distance / facts.scale
-    windows = np.arange(distance.ndim) == (1 if data == "samples" else 0)
-    others = tuple(np.flatnonzero(~windows).tolist())
-    isnan = np.isnan(forecast).any(axis=others)
-    diverged = (distance > DIVERGED).any(axis=others) & (data != "exponents")
-    diverged |= np.isinf(forecast).any(axis=others)
+    if data == "exponents":  # −inf is a direction that the model does not have
+        isnan, diverged = np.isnan(forecast).any(axis=1), np.isposinf(forecast).any(axis=1)
+    else:
+        with np.errstate(all="ignore"):
+            distance = np.abs(forecast - truth) / facts.scale
+        others = (0, 2, 3) if data == "samples" else (1, 2)
+        isnan = np.isnan(forecast).any(axis=others)
+        diverged = (distance > DIVERGED).any(axis=others)
     return tuple(np.where(isnan, NAN, np.where(diverged, DIVERGED_STATUS, OK)).tolist())
 
 
