@@ -155,13 +155,13 @@ def read_suite(name: str | Path) -> Suite:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SuiteError(f"{path}: can't be read as TOML: {error}") from error
     _validate(table, path)
-    if outside and table["name"] in suite_names():  # its rows would mix with the reference
-        raise SuiteError(f"{path}: the name {table['name']!r} is taken: give your suite another.")
     for metric in table["metrics"]:
         try:
             find(metric)
         except (KeyError, ValueError) as error:
             raise SuiteError(f"{path}: metrics: {error.args[0]}") from error
+    if outside and table["name"] in suite_names():  # its rows would mix with the reference
+        raise SuiteError(f"{path}: the name {table['name']!r} is taken: give your suite another.")
     protocol = {f.name: f.type(table["protocol"][f.name]) for f in fields(Protocol)}  # type: ignore[operator]
     profiles = {key: _profile(value) for key, value in table["profiles"].items()}
     return Suite(
