@@ -61,6 +61,7 @@ def nrmse(truth: Windows, forecast: Windows, facts: Facts) -> PerWindow:
     """Root mean squared error in standard deviations of the training data, √(mean ((x − y)/σ)²).
 
     A forecast of the training mean scores about 1, two unrelated true trajectories about √2.
+    dysts.metrics.nrmse takes the standard deviations of the truth in the window, unless given some.
     """
     return np.sqrt(np.mean(((truth - forecast) / facts.scale) ** 2, axis=(1, 2)))
 
