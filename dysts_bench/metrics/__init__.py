@@ -5,7 +5,15 @@ forecast is good for), `geometry`, `dynamics` and `complexity` (whether long fre
 right attractor), `exponents` (what a model's own Jacobian says of that) and `probabilistic`.
 """
 
-from dysts_bench.metrics import dynamics, exponents, geometry, horizon, pointwise, probabilistic
+from dysts_bench.metrics import (
+    complexity,
+    dynamics,
+    exponents,
+    geometry,
+    horizon,
+    pointwise,
+    probabilistic,
+)
 from dysts_bench.metrics.base import (
     HORIZONS,
     METRICS,
@@ -25,6 +33,7 @@ __all__ = [
     "Metric",
     "Score",
     "TooShort",
+    "complexity",
     "dynamics",
     "exponents",
     "find",
