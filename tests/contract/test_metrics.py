@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import dysts_bench.metrics
+from dysts_bench import metrics_page
 from dysts_bench.metrics import METRICS, Facts, Metric, TooShort, find, score
 from dysts_bench.metrics.base import SHAPES
 
@@ -54,7 +55,7 @@ def perfect(metric: Metric) -> np.ndarray:
 def worse_forecasts(data: str) -> dict[str, np.ndarray]:
     truth, rng = TRUTH[data], np.random.default_rng(4)
     if data == "exponents":
-        return {"twice": 2 * truth, "calm": truth - 2, "equal": np.broadcast_to(0.2, truth.shape)}
+        return {"wilder": truth + 0.3, "calm": truth - 2, "equal": np.broadcast_to(0.2, truth.shape)}
     noise = rng.normal(size=truth.shape) * FACTS.scale
     cycle = np.cos(np.arange(truth.shape[1]) * np.array([[0.5], [0.5]])).T * FACTS.scale
     worse = {
@@ -89,6 +90,10 @@ def test_a_metric_says_what_it_is(metric: Metric) -> None:
     assert METRICS[metric.name] is metric
     modules = [part for part in vars(dysts_bench.metrics).values() if inspect.ismodule(part)]
     assert any(getattr(m, metric.function.__name__, None) is metric.function for m in modules)
+
+
+def test_the_page_of_the_metrics_is_what_they_say_of_themselves() -> None:
+    assert metrics_page.PAGE.read_text(encoding="utf-8") == metrics_page.page(), "`make docs`"
 
 
 @ALL
