@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from models.base import DIVERGED, Forecast, Trajectories, Windows
+from models.base import DIVERGED, Forecast, States, Tangents, Trajectories, Windows
 
 
 @dataclass(frozen=True)
@@ -125,4 +125,39 @@ class Network:
             np.ascontiguousarray(context),
             horizon,
             DIVERGED,
+        )
+
+    def state(self, context: Windows) -> States:
+        """[h, x]: the reservoir as the context's last state but one left it, and the last state."""
+        from models._reservoir_loops import drive
+
+        windows, known, _ = context.shape
+        rest = np.zeros((windows, len(self.sources)))
+        if known > 1:
+            heard = np.ascontiguousarray(context[:, :-1])
+            rest = drive(
+                self.sources,
+                self.links,
+                self.input_weights,
+                self.bias,
+                self.leak,
+                heard,
+                known - 2,
+            )[:, 0].T
+        return np.concatenate([rest, context[:, -1]], axis=1)
+
+    def advance(self, state: States, tangents: Tangents) -> tuple[States, Tangents]:
+        """One step of the closed loop from [h, x], and its Jacobian times the tangents."""
+        from models._reservoir_loops import reservoir_tangent
+
+        return reservoir_tangent(
+            self.sources,
+            self.links,
+            self.input_weights,
+            self.bias,
+            self.leak,
+            self.readout,
+            self.squared,
+            np.ascontiguousarray(state),
+            np.ascontiguousarray(tangents),
         )

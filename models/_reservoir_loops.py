@@ -55,6 +55,41 @@ def run_polynomial(weights, parents, variables, history, taps, stride, horizon, 
 
 
 @compiled
+def polynomial_tangent(weights, parents, variables, taps, stride, states, tangents):
+    """One step of `run_polynomial`'s map, and its Jacobian times tangents.
+
+    states: (windows, memory · dim), the oldest first; tangents: (windows, memory · dim,
+    directions). Returns both after the step.
+    """
+    lanes, size, directions = tangents.shape
+    features, dim = weights.shape
+    following = np.empty_like(states)
+    stretched = np.empty_like(tangents)
+    monomials = np.ones(features)
+    gradients = np.zeros((features, directions))
+    for lane in range(lanes):
+        old, new = tangents[lane], stretched[lane]
+        following[lane, : size - dim] = states[lane, dim:]
+        following[lane, size - dim :] = states[lane, size - dim :]
+        new[: size - dim] = old[dim:]
+        new[size - dim :] = old[size - dim :]
+        for f in range(features):
+            if f > 0:
+                tap, d = divmod(variables[f], dim)
+                k = size - dim - tap * stride * dim + d
+                parent, variable = monomials[parents[f]], states[lane, k]
+                monomials[f] = parent * variable
+                for c in range(directions):
+                    gradients[f, c] = gradients[parents[f], c] * variable + parent * old[k, c]
+            for d in range(dim):
+                weight = weights[f, d]
+                following[lane, size - dim + d] += weight * monomials[f]
+                for c in range(directions):
+                    new[size - dim + d, c] += weight * gradients[f, c]
+    return following, stretched
+
+
+@compiled
 def advance(x, change, forecast, t, limit):
     """x <- x + change, written to `forecast` at step t, NaN for a lane that leaves the limit.
 
@@ -124,6 +159,52 @@ def run_reservoir(
             if not advance(x, change, forecast, t - known + 1, limit):
                 break
     return forecast
+
+
+@compiled
+def reservoir_tangent(
+    sources, links, input_weights, bias, leak, readout, squared, states, tangents
+):
+    """One step of `run_reservoir`'s closed loop, and its Jacobian times tangents.
+
+    states: (windows, units + dim), the reservoir before it hears x, then x; tangents: (windows,
+    units + dim, directions). Returns both after the step.
+    """
+    lanes, size, directions = tangents.shape
+    units = len(sources)
+    state = np.ascontiguousarray(states[:, :units].T)
+    x = np.ascontiguousarray(states[:, units:].T)
+    field, change = np.empty_like(state), np.empty_like(x)
+    step(sources, links, input_weights, bias, leak, x, state, field)
+    read(readout, squared, state, x, change)
+    following = np.empty_like(states)
+    following[:, :units] = state.T
+    following[:, units:] = (x + change).T
+    slopes = field.ravel()  # the field is not needed any more
+    for i in range(units * lanes):  # a loop of its own: it is vectorised
+        slopes[i] = leak * (1 - tanh(slopes[i]) ** 2)
+    stretched = np.empty_like(tangents)
+    for lane in range(lanes):
+        old, new = tangents[lane], stretched[lane]
+        for i in range(units):
+            slope = slopes[i * lanes + lane]
+            for c in range(directions):
+                heard = 0.0
+                for j in range(sources.shape[1]):
+                    heard += links[i, j] * old[sources[i, j], c]
+                for d in range(size - units):
+                    heard += input_weights[i, d] * old[units + d, c]
+                new[i, c] = (1 - leak) * old[i, c] + slope * heard
+        for d in range(size - units):
+            for c in range(directions):
+                read_out = old[units + d, c]
+                for i in range(units):
+                    factor = 2 * state[i, lane] if squared[i] else 1.0
+                    read_out += readout[i, d] * factor * new[i, c]
+                for k in range(units, size):
+                    read_out += readout[k, d] * old[k, c]
+                new[units + d, c] = read_out
+    return following, stretched
 
 
 @compiled

@@ -1,7 +1,7 @@
 """The interface of every forecaster, and the one place where what goes in and out is checked.
 
-A model that can do more than `predict` derives from one or both of `Sampler`, which draws forecasts,
-and `Differentiable`, which knows the Jacobian of its own step.
+A model that can do more than `predict` derives from `Sampler`, which draws forecasts, or from
+`Differentiable`, which knows the Jacobian of its own step, or from both.
 
 Shapes: `train`, `validation` (trajectories, times, dim); `context` (windows, context, dim);
 forecasts (windows, horizon, dim). float64, standardised with the training mean and standard
@@ -99,7 +99,7 @@ class Forecaster(ABC):
         A forecast that leaves |x| < 1e3 or is not finite has diverged: it is NaN from there on.
         Raises ValueError for a context that does not fit the model, RuntimeError before `fit`.
         """
-        context = _fitting(self, context)
+        context = _accepted(self, context)
         _at_least_one("horizon", "steps", horizon)
         forecast = self._predict(context, int(horizon))
         _require_shape(self, "_predict", forecast, (len(context), horizon, self.dim_))
@@ -132,7 +132,7 @@ class Sampler(Forecaster):
         same samples, and those of a window do not depend on the other windows. A sample that
         diverges is NaN from there on, as in `predict`, which also says what is refused.
         """
-        context = _fitting(self, context)
+        context = _accepted(self, context)
         _at_least_one("horizon", "steps", horizon)
         _at_least_one("samples", "forecasts", samples)
         drawn = self._sample(context, int(horizon), int(samples), seed)
@@ -158,15 +158,15 @@ class Differentiable(Forecaster):
     ) -> Float[np.ndarray, "windows {count}"]:
         """The `count` largest Lyapunov exponents of the model along its own runs, descending.
 
-        Per unit of system time. From each window's context the model runs `steps` // 5 steps in
-        which tangent vectors align, and then `steps` that count, with its exact Jacobian at every
-        step. Directions that the model does not have are −inf; a run that diverges has NaN.
-        Raises as `predict` does.
+        Per unit of system time, so they compare with those of the equations, whatever `dt` is. From
+        each window's context the model runs `steps` // 5 steps in which tangent vectors align, and
+        then `steps` that count, with its exact Jacobian at every step. Directions that the model
+        does not have are −inf; a run that diverges has NaN. Raises as `predict` does.
         Source: Benettin, Galgani, Giorgilli & Strelcyn, Meccanica 15, 9 (1980).
         """
         from models._tangent import growth_rates
 
-        context = _fitting(self, context)
+        context = _accepted(self, context)
         _at_least_one("steps", "steps", steps)
         _at_least_one("count", "exponents", count)
         rates = growth_rates(self._advance, self._state(context), self.dim_, steps, count)
@@ -197,11 +197,11 @@ def end_at_divergence(forecast: Forecast) -> Forecast:
     return np.where(alive[:, :, None], forecast, np.nan)
 
 
-def _fitting(model: Forecaster, context: np.ndarray) -> Windows:
-    """The context as float64; raises unless the model is fitted, and to data like these."""
+def _accepted(model: Forecaster, context: np.ndarray) -> Windows:
+    """The context as float64; raises unless the model is fitted, to data of this dimension."""
     name = type(model).__name__
     if model.dim_ == 0:
-        raise RuntimeError(f"{name} is not fitted: call fit(train, dt=…) before predict")
+        raise RuntimeError(f"{name} is not fitted: call fit(train, dt=…) first")
     context = _checked(context, "context", "(windows, context, dim)")
     if context.shape[2] != model.dim_:
         raise ValueError(

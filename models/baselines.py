@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from models._regression import Regression
 from models._rollout import autoregress
 from models._tuning import best_on_free_runs, free_runs, split
-from models.base import Forecast, Forecaster, Trajectories, Windows
+from models.base import Forecast, Forecaster, Sampler, Samples, Trajectories, Windows
 
 
 @dataclass(kw_only=True)
@@ -148,8 +148,13 @@ def dominant_period(train: Trajectories, longest: int) -> float:
         period = lag / multiple
 
 
+# Samples are drawn among so many neighbours at least: of one, all of them would be the same. On
+# Lorenz, Rössler, Mackey-Glass and Lorenz-96 their CRPS was lower with 3 than with 8, 16 or 32.
+FEWEST_DRAWN = 3
+
+
 @dataclass(kw_only=True)
-class Analog(Forecaster):
+class Analog(Sampler):
     """What the nearest states of the training data did next (Lorenz 1969, analogues).
 
     States are compared in delay coordinates (x_t, x_{t-s}, …, x_{t-(k-1)s}), for `delays` (k, s).
@@ -157,6 +162,8 @@ class Analog(Forecaster):
     weighted by inverse distance; then the search is repeated. The error is at best the distance
     between neighbours, so it wins on low-dimensional attractors with much data, also where the
     equations are not smooth, and loses to anything that knows the form of the equations.
+
+    A sample follows one neighbour in each block, drawn with those weights.
     """
 
     neighbours: tuple[int, ...] = (1, 3, 8)
@@ -188,6 +195,20 @@ class Analog(Forecaster):
 
     def _predict(self, context: Windows, horizon: int) -> Forecast:
         return _follow_analogs(self.library_, context, horizon)
+
+    def _sample(self, context: Windows, horizon: int, samples: int, seed: int) -> Samples:
+        library = self.library_
+        drawn_from = max(FEWEST_DRAWN, library.neighbours)
+        library = replace(library, neighbours=min(drawn_from, len(library.futures)))
+        rng = np.random.default_rng(seed)
+
+        def step(recent: Windows) -> Windows:
+            # One draw a sample, for all windows: none depends on which others there are.
+            return library.drawn_block(recent, np.repeat(rng.random(samples), len(context)))
+
+        every = np.tile(context, (samples, 1, 1))
+        drawn = autoregress(step, every, horizon, memory=library.memory)
+        return drawn.reshape(samples, len(context), horizon, context.shape[2])
 
     @classmethod
     def small(cls) -> "Analog":
@@ -221,11 +242,25 @@ class AnalogLibrary:
         return (self.taps - 1) * self.stride + 1
 
     def next_block(self, recent: Windows) -> Windows:
+        weight, row = self._nearest(recent)
+        return recent[:, -1:] + np.einsum("wn,wnbd->wbd", weight, self.futures[row])
+
+    def drawn_block(self, recent: Windows, luck: Float[np.ndarray, "windows"]) -> Windows:
+        """One neighbour's block for each window, by its `luck` in [0, 1)."""
+        weight, row = self._nearest(recent)
+        passed = np.cumsum(weight, axis=1)[:, :-1] <= luck[:, None]
+        chosen = np.take_along_axis(row, passed.sum(axis=1, keepdims=True), axis=1)[:, 0]
+        return recent[:, -1:] + self.futures[chosen]
+
+    def _nearest(
+        self, recent: Windows
+    ) -> tuple[Float[np.ndarray, "windows near"], Int[np.ndarray, "windows near"]]:
+        """Weights of the nearest delay vectors of the training data, and their rows."""
         queries = _delay_vectors(recent, self.stride)
         distance, row = self.tree.query(queries, k=np.arange(1, self.neighbours + 1))
         weight = 1 / (distance + 1e-12)  # an exact repetition takes all the weight
         weight /= weight.sum(axis=1, keepdims=True)
-        return recent[:, -1:] + np.einsum("wn,wnbd->wbd", weight, self.futures[row])
+        return weight, row
 
 
 def _delay_vectors(recent: Windows, stride: int) -> Float[np.ndarray, "windows features"]:

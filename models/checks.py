@@ -10,9 +10,17 @@ import dataclasses
 
 import numpy as np
 
-from models.base import Forecast, Forecaster, Trajectories, Windows, hyperparameters
+from models.base import (
+    Differentiable,
+    Forecaster,
+    Sampler,
+    Trajectories,
+    Windows,
+    hyperparameters,
+)
 
 HORIZON = 20
+STEP = 1e-5  # of difference quotients, to both sides
 
 
 class ContractError(AssertionError):
@@ -45,6 +53,10 @@ def check_forecaster(model: type[Forecaster] | Forecaster) -> None:
     _check_windows_are_independent(fitted)
     _check_context_bounds(fitted)
     _check_horizons_agree(fitted)
+    if isinstance(fitted, Sampler):
+        _check_samples(fitted)
+    if isinstance(fitted, Differentiable):
+        _check_jacobian(fitted)
 
 
 def _check_shapes_and_values(unfitted: Forecaster, dim: int) -> None:
@@ -203,6 +215,69 @@ def _check_horizons_agree(fitted: Forecaster) -> None:
     )
 
 
+def _check_samples(fitted: Sampler) -> None:
+    context = _context(3)
+    samples = fitted.sample(context, HORIZON, 5, seed=1)
+    _require(
+        samples.shape == (5, 3, HORIZON, 3) and bool(np.isfinite(samples).all()),
+        "samples are finite, of shape (samples, windows, horizon, dim)",
+        f"5 of 3 windows of {HORIZON} steps gave {samples.shape}, {np.isnan(samples).sum()} NaN",
+    )
+    gap = _gap(samples, fitted.sample(context, HORIZON, 5, seed=1))
+    _require(
+        gap <= fitted.tolerance,
+        "the same seed gives the same samples",
+        f"two calls with seed 1 differ by {gap:.2g}",
+    )
+    _require(
+        _gap(samples, fitted.sample(context, HORIZON, 5, seed=2)) > 0,
+        "another seed gives other samples",
+        "seeds 1 and 2 gave the same",
+    )
+    _require(
+        _gap(samples[1:], samples[:-1]) > 0,
+        "samples differ from one another",
+        "5 samples of one forecast are equal",
+    )
+    gap = _gap(samples[:, 1:2], fitted.sample(context[1:2], HORIZON, 5, seed=1))
+    _require(
+        gap <= fitted.tolerance,
+        "the samples of a window do not depend on the other windows",
+        f"a window alone and together with others differ by {gap:.2g}",
+    )
+
+
+def _check_jacobian(fitted: Differentiable) -> None:
+    context = _context(3)
+    state = fitted._state(context)
+    directions = np.random.default_rng(0).normal(size=(*state.shape, 2))
+    forecast = fitted.predict(context, HORIZON)
+    for step in range(HORIZON):
+        following, tangents = fitted._advance(state, directions)
+        small = STEP * directions[..., 0]
+        after, before = (fitted._advance(state + h, directions)[0] for h in (small, -small))
+        quotient = (after - before) / (2 * STEP)
+        gap = _gap(quotient, tangents[..., 0]) / (1 + float(np.abs(quotient).max()))
+        _require(
+            gap <= fitted.tolerance**0.5,  # half the digits are lost in a difference quotient
+            "_advance returns the Jacobian of its own step times the tangents",
+            f"at step {step} it differs by {gap:.2g} from a difference quotient",
+        )
+        state = following
+        gap = _gap(state[:, -3:], forecast[:, step])
+        _require(
+            gap <= fitted.tolerance,
+            "_advance repeats what predict does",
+            f"after {step + 1} steps they differ by {gap:.2g}",
+        )
+    exponents = fitted.lyapunov_exponents(context, 50, 2)
+    _require(
+        exponents.shape == (3, 2) and not np.isnan(exponents).any(),
+        "a model that does not diverge has Lyapunov exponents, (windows, count)",
+        f"3 windows and 2 exponents gave {exponents.tolist()}",
+    )
+
+
 def torus(dim: int, *, trajectories: int, times: int, seed: int) -> Trajectories:
     """Standardised sums of two incommensurate oscillations, each trajectory at its own phase.
 
@@ -234,7 +309,7 @@ def _difference(one: Forecaster, other: Forecaster) -> float:
     return _gap(one.predict(_context(3), HORIZON), other.predict(_context(3), HORIZON))
 
 
-def _gap(one: Forecast, other: Forecast) -> float:
+def _gap(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.max(np.abs(one - other), initial=0.0))
 
 

@@ -21,7 +21,7 @@ from models._monomials import Library, PolynomialMap
 from models._network import Network
 from models._regression import Regression
 from models._tuning import FreeRuns, best_on_free_runs, free_runs, ranked_on_free_runs, split
-from models.base import Forecast, Forecaster, Trajectories, Windows
+from models.base import Differentiable, Forecast, States, Tangents, Trajectories, Windows
 
 # (taps, stride) that NVAR tries: the state alone, two states, and memories of up to 23 steps.
 DELAYS = ((1, 1), (2, 1), (3, 2), (4, 1), (4, 4), (6, 2), (6, 4), (12, 2))
@@ -31,7 +31,7 @@ SCOUTING_ROWS = 2000
 
 
 @dataclass(kw_only=True)
-class NVAR(Forecaster):
+class NVAR(Differentiable):
     """Next-generation reservoir computing (Gauthier, Bollt, Griffith & Barbosa 2021).
 
     x(t+1) = x(t) + W p(x(t), x(t - s), …, x(t - (k-1) s)), where p holds a constant, the delayed
@@ -103,6 +103,24 @@ class NVAR(Forecaster):
     def _predict(self, context: Windows, horizon: int) -> Forecast:
         return self.map_.run(context, horizon)
 
+    def _state(self, context: Windows) -> States:
+        remembered = context[:, -self.map_.library.memory :]
+        return remembered.reshape(len(context), -1)
+
+    def _advance(self, state: States, tangents: Tangents) -> tuple[States, Tangents]:
+        from models._reservoir_loops import polynomial_tangent
+
+        library = self.map_.library
+        return polynomial_tangent(
+            self.map_.weights,
+            library.parents,
+            library.variables,
+            library.taps,
+            library.stride,
+            np.ascontiguousarray(state),
+            np.ascontiguousarray(tangents),
+        )
+
     @classmethod
     def small(cls) -> "NVAR":
         return cls(delays=((1, 1), (2, 1)), limit=100)
@@ -130,7 +148,7 @@ DYNAMICS = (
 
 
 @dataclass(kw_only=True)
-class ESN(Forecaster):
+class ESN(Differentiable):
     """Echo state network (Jaeger 2001): a random recurrent network with a trained readout.
 
     h(t) = (1 - leak) h(t-1) + leak tanh(W h(t-1) + W_in x(t) + b),  x(t+1) = x(t) + W_out φ(t),
@@ -217,6 +235,12 @@ class ESN(Forecaster):
 
     def _predict(self, context: Windows, horizon: int) -> Forecast:
         return self.network_.run(context, horizon)
+
+    def _state(self, context: Windows) -> States:
+        return self.network_.state(context)
+
+    def _advance(self, state: States, tangents: Tangents) -> tuple[States, Tangents]:
+        return self.network_.advance(state, tangents)
 
     @classmethod
     def small(cls) -> "ESN":

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from models.base import Forecast, Forecaster, Trajectories, Windows
+from models.base import (
+    Differentiable,
+    Forecast,
+    Forecaster,
+    Sampler,
+    Samples,
+    States,
+    Tangents,
+    Trajectories,
+    Windows,
+)
 from models.checks import ContractError, check_forecaster, torus
 
 
@@ -127,6 +137,70 @@ class ShrinksWithHorizon(Sound):
         return super()._predict(context, horizon) / horizon
 
 
+class Noisy(Sound, Sampler):
+    """Persistence with noise, the same for every window."""
+
+    def _sample(self, context: Windows, horizon: int, samples: int, seed: int) -> Samples:
+        noise = np.random.default_rng(seed).normal(size=(samples, 1, horizon, 1))
+        return self._predict(context, horizon) + noise
+
+
+class Collapsed(Noisy):
+    def _sample(self, context: Windows, horizon: int, samples: int, seed: int) -> Samples:
+        return np.repeat(super()._sample(context, horizon, 1, seed), samples, axis=0)
+
+
+class UnseededSamples(Noisy):
+    def _sample(self, context: Windows, horizon: int, samples: int, seed: int) -> Samples:
+        return super()._sample(context, horizon, samples, np.random.default_rng().integers(99999))
+
+
+class SeedlessSamples(Noisy):
+    def _sample(self, context: Windows, horizon: int, samples: int, seed: int) -> Samples:
+        return super()._sample(context, horizon, samples, 0)
+
+
+class MixesSamples(Noisy):
+    def _sample(self, context: Windows, horizon: int, samples: int, seed: int) -> Samples:
+        noise = np.random.default_rng(seed).normal(size=(len(context), samples, horizon, 1))
+        return self._predict(context, horizon) + noise.swapaxes(0, 1)[:, ::-1]
+
+
+class Pendulum(Sound, Differentiable):
+    """x <- mean + sin(x - mean), coordinate by coordinate."""
+
+    def _predict(self, context: Windows, horizon: int) -> Forecast:
+        state, states = context[:, -1], []
+        for _ in range(horizon):
+            state = self.mean_ + np.sin(state - self.mean_)
+            states.append(state)
+        return np.stack(states, axis=1)
+
+    def _state(self, context: Windows) -> States:
+        return context[:, -1].copy()
+
+    def _advance(self, state: States, tangents: Tangents) -> tuple[States, Tangents]:
+        angle = state - self.mean_
+        return self.mean_ + np.sin(angle), np.cos(angle)[:, :, None] * tangents
+
+
+class WrongJacobian(Pendulum):
+    def _advance(self, state: States, tangents: Tangents) -> tuple[States, Tangents]:
+        following, stretched = super()._advance(state, tangents)
+        return following, stretched + 1e-3 * tangents
+
+
+class WrongStep(Pendulum):
+    def _state(self, context: Windows) -> States:
+        return context[:, -2].copy()
+
+
+class LostExponents(Pendulum):
+    def _advance(self, state: States, tangents: Tangents) -> tuple[States, Tangents]:
+        following, stretched = super()._advance(state, tangents)
+        return following, np.where(np.abs(tangents).max() < 1, np.nan, stretched)
+
+
 @dataclass
 class NoForecaster:
     @classmethod
@@ -151,6 +225,13 @@ BROKEN = {
     LooksFurtherBack: "last context_used_ steps",
     NeedsMore: "context_needed_ steps of context are enough",
     ShrinksWithHorizon: "the beginning of a long one",
+    Collapsed: "samples differ from one another",
+    UnseededSamples: "the same seed gives the same samples",
+    SeedlessSamples: "another seed gives other samples",
+    MixesSamples: "the samples of a window do not depend on the other windows",
+    WrongJacobian: "the Jacobian of its own step",
+    WrongStep: "repeats what predict does",
+    LostExponents: "has Lyapunov exponents",
     NoForecaster: "derived from models.Forecaster",
 }
 
@@ -158,6 +239,8 @@ BROKEN = {
 def test_a_sound_forecaster_passes_as_class_and_as_instance() -> None:
     check_forecaster(Sound)
     check_forecaster(Sound())
+    check_forecaster(Noisy)
+    check_forecaster(Pendulum)
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda cls: cls.__name__)

@@ -10,7 +10,20 @@ import numpy as np
 import pytest
 
 import models
-from models.base import DIVERGED, Forecast, Forecaster, Trajectories, Windows, end_at_divergence
+from models._tangent import growth_rates
+from models.base import (
+    DIVERGED,
+    Differentiable,
+    Forecast,
+    Forecaster,
+    Sampler,
+    Samples,
+    States,
+    Tangents,
+    Trajectories,
+    Windows,
+    end_at_divergence,
+)
 
 TRAIN = np.random.default_rng(0).standard_normal((2, 50, 3))
 
@@ -52,6 +65,88 @@ def test_nothing_comes_back_from_a_divergence() -> None:
     forecast = np.ones((1, 4, 2))
     forecast[0, 1, 0] = -DIVERGED
     np.testing.assert_array_equal(end_at_divergence(forecast)[0, :, 1], [1, np.nan, np.nan, np.nan])
+
+
+class Growing(Doubling, Sampler, Differentiable):
+    """Sample i is i + 1 times the forecast; tangents grow by `factor`, as states do."""
+
+    def _sample(self, context: Windows, horizon: int, samples: int, seed: int) -> Samples:
+        factors = np.arange(1, samples + 1).reshape(-1, 1, 1, 1)
+        return factors * self._predict(context, horizon)
+
+    def _state(self, context: Windows) -> States:
+        return context[:, -1].copy()
+
+    def _advance(self, state: States, tangents: Tangents) -> tuple[States, Tangents]:
+        return self.factor * state, self.factor * tangents
+
+
+def test_a_sample_is_nan_from_its_own_divergence_on() -> None:
+    model = Growing().fit(TRAIN, dt=0.1)
+    samples = model.sample(np.ones((2, 5, 3)), 12, 3)
+    assert samples.shape == (3, 2, 12, 3)
+    for i in range(3):  # (i + 1) · 2^t < 1000
+        inside = (i + 1) * 2.0 ** np.arange(1, 13) < DIVERGED
+        np.testing.assert_array_equal(np.isfinite(samples[i]).all(axis=(0, 2)), inside)
+        np.testing.assert_array_equal(samples[i, 0, 0], 2.0 * (i + 1))
+
+
+def test_sample_refuses_what_predict_refuses() -> None:
+    with pytest.raises(RuntimeError, match="not fitted"):
+        Growing().sample(TRAIN, 3, 2)
+    model = Growing().fit(TRAIN, dt=0.1)
+    with pytest.raises(ValueError, match="fitted to dim 3"):
+        model.sample(TRAIN[:, :, :2], 3, 2)
+    with pytest.raises(ValueError, match="horizon is a number of steps and at least 1, got 0"):
+        model.sample(TRAIN, 0, 2)
+    with pytest.raises(ValueError, match="samples is a number of forecasts and at least 1, got 0"):
+        model.sample(TRAIN, 3, 0)
+
+
+def test_samples_of_another_shape_are_the_models_mistake() -> None:
+    class Flat(Growing):
+        def _sample(self, context: Windows, horizon: int, samples: int, seed: int) -> Samples:
+            return self._predict(context, horizon)
+
+    with pytest.raises(RuntimeError, match=r"Flat\._sample returned \(2, 3, 3\), expected \(4, 2"):
+        Flat().fit(TRAIN, dt=0.1).sample(TRAIN, 3, 4)
+
+
+def test_exponents_are_per_unit_of_system_time() -> None:
+    model = Growing(factor=0.8).fit(TRAIN, dt=0.1)
+    exponents = model.lyapunov_exponents(TRAIN, 50, 3)
+    np.testing.assert_allclose(exponents, np.full((2, 3), np.log(0.8) / 0.1), rtol=1e-12)
+
+
+def test_directions_that_a_model_does_not_have_are_minus_infinity() -> None:
+    model = Growing(factor=0.8).fit(TRAIN, dt=0.1)
+    exponents = model.lyapunov_exponents(TRAIN, 50, 5)
+    assert np.isneginf(exponents[:, 3:]).all() and np.isfinite(exponents[:, :3]).all()
+
+
+def test_a_run_that_diverges_has_no_exponents_and_the_others_keep_theirs() -> None:
+    model = Growing(factor=1.05).fit(TRAIN, dt=1.0)
+    context = np.full((2, 4, 3), 1.0)
+    context[1] = 1e-3
+    exponents = model.lyapunov_exponents(context, 150, 2)  # 1.05^180 = 6500
+    assert np.isnan(exponents[0]).all()
+    np.testing.assert_allclose(exponents[1], np.log(1.05), rtol=1e-12)
+
+
+def test_exponents_refuse_what_predict_refuses() -> None:
+    with pytest.raises(RuntimeError, match="not fitted"):
+        Growing().lyapunov_exponents(TRAIN, 10, 1)
+    with pytest.raises(ValueError, match="count is a number of exponents and at least 1, got 0"):
+        Growing().fit(TRAIN, dt=0.1).lyapunov_exponents(TRAIN, 10, 0)
+
+
+def test_growth_rates_of_a_constant_matrix_are_its_eigenvalues() -> None:
+    mix = np.random.default_rng(0).normal(size=(4, 4))
+    matrix = mix @ np.diag([1.5, -0.7, 0.1, 0.0]) @ np.linalg.inv(mix)
+    rates = growth_rates(lambda s, t: (s, matrix @ t), np.zeros((2, 4)), 1, 300, 4)
+    # vectors align by a factor of 2 a step or more, for 60 steps before any counts
+    np.testing.assert_allclose(rates[:, :3], np.tile(np.log([1.5, 0.7, 0.1]), (2, 1)), atol=1e-10)
+    assert (rates[:, 3] < -20).all()  # −inf but for rounding
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from models import _reservoir_loops as loops
 from models._monomials import Library, PolynomialMap
 from models._network import Network
+from models.base import Differentiable
 from models.reservoir import ESN, NVAR
 
 LYAPUNOV_TIME = 1 / 0.9056  # of Lorenz63
@@ -161,6 +162,59 @@ def test_gauthier_preset_shows_what_it_was_made_for(lorenz_problem: Problem) -> 
     assert 3 < np.median(times) < 7  # the paper: good for about five Lyapunov times
 
 
+def difference_quotients(model: Differentiable, state: np.ndarray) -> np.ndarray:
+    """(windows, states, states): the Jacobian of one step of the closed loop, by differences."""
+    none = np.zeros((*state.shape, 1))
+    columns = []
+    for direction in np.eye(state.shape[1]):
+        after, before = (model._advance(state + h * direction, none)[0] for h in (3e-6, -3e-6))
+        columns.append((after - before) / 6e-6)
+    return np.stack(columns, axis=2)
+
+
+def test_nvar_knows_its_jacobian() -> None:
+    rng = np.random.default_rng(0)
+    library = Library.build(dim=2, taps=3, stride=2, degree=3)
+    model = NVAR()
+    model.map_ = PolynomialMap(library, 0.02 * rng.standard_normal((len(library.degrees), 2)))
+    state = model._state(rng.standard_normal((3, 9, 2)))
+    assert state.shape == (3, 10)  # five steps of memory, of which three are read
+    everywhere = np.tile(np.eye(10), (3, 1, 1))
+    following, jacobian = model._advance(state, everywhere)
+    # 3e-6 to both sides: 1e-11 from the curvature, 1e-16 / 3e-6 from rounding
+    np.testing.assert_allclose(jacobian, difference_quotients(model, state), atol=1e-9)
+    forecast = model.map_.run(state.reshape(3, 5, 2), 1)
+    np.testing.assert_allclose(following[:, -2:], forecast[:, 0], rtol=1e-12)
+    np.testing.assert_array_equal(following[:, :-2], state[:, 2:])
+
+
+def test_nvar_of_the_henon_map_has_its_exponents() -> None:
+    model = NVAR(delays=((2, 1),), orders=((2,),), ridges=(1e-18,))
+    model.fit(henon(2, 1000, seed=0), dt=0.5, validation=henon(1, 500, seed=1))
+    exponents = model.lyapunov_exponents(henon(8, 20, seed=2), 8000, 3) * 0.5  # per step
+    # 8 runs of 8000 steps scatter by 0.004 each
+    assert exponents[:, 0].mean() == pytest.approx(0.419, abs=0.004)
+    np.testing.assert_allclose(exponents[:, :2].sum(axis=1), np.log(0.3), atol=1e-9)
+    assert np.isneginf(exponents[:, 2]).all()  # two states, two exponents
+
+
+def test_nvar_of_lorenz_has_its_spectrum(lorenz_problem: Problem) -> None:
+    problem = lorenz_problem
+    model = NVAR(delays=((1, 1),), orders=(tuple(range(2, 9)),), ridges=(1e-15,))
+    model.fit(problem.train, dt=problem.dt, validation=problem.validation)
+    exponents = model.lyapunov_exponents(problem.context[:10, -50:], 4000, 3)
+    check_lorenz_spectrum(exponents)
+
+
+def check_lorenz_spectrum(exponents: np.ndarray) -> None:
+    # Sprott 2003: 0.9056, 0, −14.5723. Ten runs of 100 time units scatter by some 0.03 each, the
+    # trace of the Jacobian is −13.667 everywhere.
+    largest, second, third = exponents.mean(axis=0)
+    assert largest == pytest.approx(0.9056, abs=0.03)
+    assert second == pytest.approx(0, abs=0.02)
+    assert largest + second + third == pytest.approx(-41 / 3, abs=0.03)
+
+
 # ------------------------------------------------------------------------------------------- ESN
 
 
@@ -200,6 +254,36 @@ def test_free_run_of_the_network_equals_its_formula() -> None:
             x = x + features(network, h, x) @ network.readout
             np.testing.assert_allclose(forecast[window, t], x, rtol=1e-12)
             h = advance(network, h, x)
+
+
+def test_esn_knows_its_jacobian() -> None:
+    rng = np.random.default_rng(1)
+    model = ESN()
+    model.network_ = small_network(rng)  # with a leak, and squares in the readout
+    state = model._state(rng.standard_normal((3, 30, 2)))
+    assert state.shape == (3, 14)
+    _, jacobian = model._advance(state, np.tile(np.eye(14), (3, 1, 1)))
+    np.testing.assert_allclose(jacobian, difference_quotients(model, state), atol=1e-9)
+
+
+@pytest.mark.parametrize("known", [1, 2, 30])
+def test_esn_state_goes_on_where_the_context_ends(known: int) -> None:
+    rng = np.random.default_rng(2)
+    model = ESN()
+    model.network_ = small_network(rng)
+    context = rng.standard_normal((3, known, 2))
+    forecast = model.network_.run(context, 5)
+    state = model._state(context)
+    for t in range(5):
+        state, _ = model._advance(state, np.zeros((3, 14, 1)))
+        np.testing.assert_allclose(state[:, -2:], forecast[:, t], rtol=1e-12)
+
+
+def test_esn_of_lorenz_has_its_spectrum(lorenz_problem: Problem) -> None:
+    problem = lorenz_problem
+    model = ESN(units=200, dynamics=((0.1, 1.0, 0.1, 0.5),), ridges=(1e-15,))
+    model.fit(problem.train, dt=problem.dt, validation=problem.validation)
+    check_lorenz_spectrum(model.lyapunov_exponents(problem.context[:10, -50:], 4000, 3))
 
 
 def test_training_rows_are_the_driven_states_and_what_follows() -> None:
