@@ -6,6 +6,8 @@ embedded with delays, forecast and truth with the lag of the truth.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Float
 
@@ -14,11 +16,29 @@ from dysts_bench.metrics.base import OK, Facts, TooShort, Windows, conditions
 Points = Float[np.ndarray, "times dim"]
 # States of a flow of fewer coordinates than this are completed by delays, to at least so many.
 FLOW, EMBEDDING = 3, 5
+# Fewer states are no picture of an attractor.
+FEWEST = 100
 
 
 def on_attractor(truth: Windows, forecast: Windows, facts: Facts) -> list[int]:
     """The runs whose forecast neither diverged nor stopped being a number."""
     return [i for i, status in enumerate(conditions(truth, forecast, facts)) if status == OK]
+
+
+def clouds(
+    truth: Windows, forecast: Windows, facts: Facts
+) -> Iterator[tuple[int, Float[np.ndarray, "states dim"], Float[np.ndarray, "states dim"]]]:
+    """Number, true and forecast states of each run `on_attractor`, in training deviations.
+
+    Embedded with the lag of the truth where coordinates are too few, see `embed`.
+    Raises TooShort below 100 steps.
+    """
+    for i in on_attractor(truth, forecast, facts):
+        x, y = truth[i] / facts.scale, forecast[i] / facts.scale
+        if len(x) < FEWEST:
+            raise TooShort(f"a run of {len(x)} states shows no attractor; give at least {FEWEST}")
+        lag = decorrelation_time(x) if x.shape[1] < FLOW else 1
+        yield i, embed(x, lag), embed(y, lag)
 
 
 def embed(run: Points, lag: int) -> Float[np.ndarray, "vectors coordinates"]:
