@@ -35,10 +35,10 @@ def crps(truth: Windows, forecast: Samples, facts: Facts) -> PerWindow:
     """Continuous ranked probability score, mean |y_i − x| − ½ mean |y_i − y_j|.
 
     Of the n samples y_i at every step and coordinate, then averaged. All n² pairs count, those of
-    a sample with itself too: the score of the empirical distribution, which for n draws of the
-    right one is larger by a factor 1 + 1/n than its expectation, and not the "fair" one, which
-    would reward two samples on either side of the truth for being far off. With a single sample it
-    is the mean absolute error.
+    a sample with itself too: it is the score of the empirical distribution, whose expectation for n
+    draws of the right one is a factor 1 + 1/n above that of the distribution itself. (The "fair"
+    score has no such factor, but is 0 for two samples on either side of the truth, however far.)
+    With a single sample it is the mean absolute error.
     Source: Gneiting & Raftery, J. Am. Stat. Assoc. 102, 359 (2007).
     """
     error = np.sort(_by_sample(forecast - truth, facts), axis=-1)
@@ -84,7 +84,7 @@ def quantile_loss(truth: Windows, forecast: Samples, facts: Facts) -> PerWindow:
     y_q is the q-quantile of the samples, interpolated linearly; q runs from 0.1 to 0.9. Averaged
     over steps and coordinates. With the factor 2, as in darts.metrics.mql, it is the mean absolute
     error for a single sample, and its integral over all q is the CRPS: the deciles leave out the
-    tails, where the loss is least, so that it reads about a tenth higher.
+    tails, where the loss is least, so that it reads 9 % higher for a calibrated Gaussian.
     Source: Koenker & Bassett, Econometrica 46, 33 (1978).
     """
     beyond = np.quantile(_by_sample(forecast - truth, facts), DECILES, axis=-1)  # y_q − x
