@@ -94,7 +94,7 @@ def test_standard_version_2_is_the_published_protocol():
         "free_context": 512,
         "free_steps": 5000,
         "samples": 20,
-        "exponent_steps": 2000,
+        "exponent_steps": 3000,
         "noise": 0.0,
         "observe": "all",
         "precision": "double-double",
