@@ -39,13 +39,18 @@ names = [f"models.{info.name}" for info in pkgutil.iter_modules(models.__path__)
 for name in names:
     sys.modules.pop(name, None)
 with install_import_hook([name for name in names if "loops" not in name], "beartype.beartype"):
-    from models import baselines, reservoir
+    from models import base, baselines, reservoir
     from models.checks import torus
 train, validation, context = (torus(2, trajectories=3, times=240, seed=i) for i in range(3))
 for module in (baselines, reservoir):
     for cls in vars(module).values():
         if isinstance(cls, type) and cls.__module__ == module.__name__ and "_fit" in vars(cls):
-            cls.small().fit(train, dt=0.1, validation=validation).predict(context, 5)
+            model = cls.small().fit(train, dt=0.1, validation=validation)
+            model.predict(context, 5)
+            if isinstance(model, base.Sampler):
+                model.sample(context, 5, samples=2)
+            if isinstance(model, base.Differentiable):
+                model.lyapunov_exponents(context, 5, count=2)
             print(cls.__name__)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
