@@ -55,7 +55,11 @@ def perfect(metric: Metric) -> np.ndarray:
 def worse_forecasts(data: str) -> dict[str, np.ndarray]:
     truth, rng = TRUTH[data], np.random.default_rng(4)
     if data == "exponents":
-        return {"wilder": truth + 0.3, "calm": truth - 2, "equal": np.broadcast_to(0.2, truth.shape)}
+        return {
+            "wilder": truth + 0.3,
+            "calm": truth - 2,
+            "equal": np.broadcast_to(0.2, truth.shape),
+        }
     noise = rng.normal(size=truth.shape) * FACTS.scale
     cycle = np.cos(np.arange(truth.shape[1]) * np.array([[0.5], [0.5]])).T * FACTS.scale
     worse = {
@@ -372,3 +376,28 @@ def test_importing_the_metrics_loads_no_heavy_library() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak from /proc")
+def test_memory_is_linear_in_the_number_of_points() -> None:
+    # 20 000 points: one matrix of their distances would take 3.2 GB, the runs take 1 MB.
+    code = """
+import re
+import numpy as np
+from dysts_bench.metrics import METRICS, Facts
+
+def peak():
+    return int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
+
+rng = np.random.default_rng(0)
+for times in (2000, 20_000):
+    walk = np.sin(np.cumsum(rng.normal(size=(2, times, 3)), axis=1))
+    facts = Facts(dt=1.0, lyapunov_time=30.0, scale=walk.std(axis=(0, 1)), train=walk)
+    before = peak()
+    for metric in METRICS.values():
+        if metric.data in ("windows", "free_runs"):
+            metric(walk[:1], walk[1:], facts)
+print(peak() - before)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 200
