@@ -19,6 +19,7 @@ from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -35,6 +36,7 @@ BATTERY = (
     *("mse", "mae", "rmse", "nrmse", "marre", "r2", "rmsle", "smape", "mape", "wape", "spearman"),
     *("pearson", "kendall", "coefficient_of_variation"),
 )
+SLOWER = ("mutual_information", "dtw")
 Code = Callable[[], float]
 
 
@@ -105,10 +107,14 @@ def jobs(points: int) -> list[Job]:
     def ours(name: str, first: int) -> Code:
         return lambda: METRICS[name](x[None, :first], y[None, :first], facts)[0]
 
+    def information(x: np.ndarray, y: np.ndarray) -> float:
+        return np.mean([mutual_info_regression(x[:, [i]], y[:, i])[0] for i in range(x.shape[1])])
+
     def battery() -> float:
         return sum(ours(name, points)() for name in BATTERY)
 
     names = [{"r2": "r2_score"}.get(name, name) for name in BATTERY]
+    u, v = x[:SLOW], y[:SLOW]
     z, w = x[:, 0], x[:ROSENSTEIN]
     nolds_settings = {"emb_dim": 5, "lag": 2, "min_tsep": 60, "trajectory_len": 20, "fit": "poly"}
     return [
@@ -119,14 +125,23 @@ def jobs(points: int) -> list[Job]:
             {"dysts": lambda: sum(dysts_metrics.compute_metrics(x, y, include=names).values())},
         ),
         Job(
+            "17 of the 2023 study, with DTW",
+            SLOW,
+            lambda: sum(ours(name, SLOW)() for name in (*BATTERY, "ope", *SLOWER)),
+            {
+                "dysts": lambda: (
+                    sum(dysts_metrics.compute_metrics(u, v, include=names).values())
+                    + dysts_metrics.ope(u, v)
+                    + information(u, v)
+                    + dysts_metrics.dtw(u, v)[0]
+                )
+            },
+        ),
+        Job(
             "mutual information",
             points,
             ours("mutual_information", points),
-            {
-                "scikit-learn, as dysts calls it": lambda: (
-                    sum(mutual_info_regression(x[:, [i]], y[:, i])[0] for i in range(3)) / 3
-                )
-            },
+            {"scikit-learn, as dysts calls it": lambda: information(x, y)},
         ),
         Job(
             "dynamic time warping",
