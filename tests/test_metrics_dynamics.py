@@ -177,17 +177,17 @@ def test_divergence_of_whole_distances_is_that_of_dysts() -> None:
 def test_neighbours_are_those_of_the_full_distance_matrix() -> None:
     from dysts_bench.metrics._neighbours import nearest_neighbours
 
-    points, units = RNG.random((2, 300, 3))
+    points, units = RNG.random((2, 1400, 3))
     units /= np.linalg.norm(units, axis=1, keepdims=True)
-    offsets = points[None, :250] - points[:250, None]  # [i, j]: from i to j
-    along = np.einsum("ijc,ic->ij", offsets, units[:250])
+    offsets = points[None, :1300] - points[:1300, None]  # [i, j]: from i to j
+    along = np.einsum("ijc,ic->ij", offsets, units[:1300])
     squared = np.sum(offsets**2, axis=2) - along**2
     i, j = np.indices(squared.shape)
     squared[(np.abs(along) > 0.1) | (np.abs(i - j) <= 7)] = np.inf
     columns = [np.ascontiguousarray(x.T) for x in (points, units)]
-    found = nearest_neighbours(*columns, np.full(300, 0.1), 7, 250)
+    found = nearest_neighbours(*columns, np.full(1400, 0.1), 7, 1300)
     np.testing.assert_array_equal(found, squared.argmin(axis=1))
-    assert (nearest_neighbours(*columns, np.full(300, 1e-9), 7, 250) == -1).all()
+    assert (nearest_neighbours(*columns, np.full(1400, 1e-12), 7, 1300) == -1).all()
 
 
 def test_exponents_of_maps_are_the_known_ones() -> None:

