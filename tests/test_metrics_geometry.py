@@ -171,6 +171,14 @@ def test_a_closed_curve_has_dimension_1() -> None:
     assert correlation_dimension(curve)[0] == pytest.approx(1, abs=0.02)
 
 
+def test_what_reads_wrong_reads_as_wrong_as_documented() -> None:
+    poles = np.cos(np.pi * RNG.random((10_000, 1)))
+    assert correlation_dimension(poles, theiler=0)[0] == pytest.approx(0.90, abs=0.02)
+    phase = 0.37 * np.arange(5000)
+    even = np.stack([np.cos(phase), np.sin(phase), np.sin(2 * phase)], axis=1)
+    assert correlation_dimension(even)[0] == pytest.approx(1.1, abs=0.05)
+
+
 def test_runs_of_fewer_than_three_coordinates_are_embedded() -> None:
     for coordinates in ([0], [2], [0, 2]):
         runs = lorenz(12, 10_000)[:8, :, coordinates]

@@ -9,7 +9,7 @@ All of these see where the states are, and none in which order they came: a run 
 coordinates whose states are shuffled in time has the value of a perfect forecast (`dynamics`
 sees the order). Runs of one or two coordinates are embedded with delays, which do know the order.
 States are measured in training standard deviations. A run that diverged has no attractor, and the
-value infinity; one that stops has the value of a point. All raise TooShort below 100 steps.
+worst value there is; one that stops is a point. All raise TooShort below 100 steps.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Points = Float[np.ndarray, "points dim"]
 CLOSEST, FARTHEST = 1e-3, 1e-1
 # Edges of an attractor take away pairs as r, a density that varies smoothly over it as r². Fitted
 # to r, solid cubes read true (5.04 for 5) and Gaussians high (5.29 for 5); to r², Gaussians true
-# (4.98) and cubes low (4.77); this power serves both within 3 %, and scatters less than r.
+# (4.98) and cubes low (4.78); this power serves both within 3 %, and scatters less than r.
 EDGES, BEND, BULK = 1.0, 1.5, 2.0
 BLOCKS = 20
 
@@ -54,7 +54,7 @@ SEEN_TOGETHER = 3
 # Of 16, 64 and 256 directions, 64 tell Lorenz and Rössler as clearly from their imitations as 256.
 DIRECTIONS = 64
 # All pairs of 5000 states would take 80 ms, and flows repeat themselves from step to step: floors
-# of Lorenz and Rössler are 1.01 and 1.2 times those of all 5000 states.
+# of Lorenz and Rössler are 1.00 and 1.07 times those of all 5000 states.
 STATES = 2500
 # Of 0.2 to 2 deviations, 0.5 tells Lorenz most clearly from its phase-randomised surrogate (3.0
 # floors; 2.6 at 0.2, 1.9 at 1); no mean over several widths did better.
@@ -204,8 +204,8 @@ def correlation_dimension(points: Points, theiler: int | None = None) -> tuple[f
 
     The error combines a jackknife over 20 blocks of time with the spread about the line and with
     what other powers of r would give. It does not know of two biases: even sampling makes a closed
-    orbit and a torus read high (1.1 for 1, 2.2 for 2), and a measure with singularities converges
-    only as 1/ln r (Rössler reads 1.8; its dimension is near 2).
+    orbit and a torus read high (1.1 for 1, 2.2 for 2), and a density with poles converges only as
+    1/ln r (that of a sine reads 0.90 for 1; Rössler, whose first return has such poles, 1.8 for 2).
 
     points: (times, dim) in the coordinates in which distance is meant.
     theiler: pairs at most so many steps apart are left out, since they are close in time and not
@@ -257,8 +257,8 @@ def mixture_divergence(points: Points, others: Points, width: float) -> float:
 
     p is the mixture on `points`, q that on the others. Σ 2 (p ln(p/q) + q − p) / (p + q) over 500
     draws from either, divided by 1000: as q − p has the integral 0, that is ∫ p ln(p/q), and no
-    term is negative. (Over draws from p alone, the mean of ln(p/q) scatters three to ten times as
-    much where p and q are alike, and is negative every now and then; that of ln(p/q) + q/p − 1
+    term is negative. (Over draws from p alone, the mean of ln(p/q) scatters up to ten times
+    as much where p and q are alike, and is negative every now and then; that of ln(p/q) + q/p − 1
     misses most of q where q is the wider, and read 0.44 for 0.61.)
     width: standard deviation of the Gaussians. What is known of `points` is remembered.
     """
