@@ -243,7 +243,7 @@ def test_formats_hold_the_same_table():
 
 def test_a_median_among_censored_values_is_kaplan_and_meiers_by_hand():
     # S1 ends at 1, S2 is followed until 2 only, S3 and S4 end at 3 and 4. What S2's quarter of the
-    # mass does after 2 is shared by S3 and S4: 1/4, 0, 3/8, 3/8, and the median moves from 2.5 to 3.
+    # mass does after 2 is shared by S3 and S4: 1/4, 0, 3/8, 3/8. The median moves from 2.5 to 3.
     values = {"S1": 1.0, "S2": 2.0, "S3": 3.0, "S4": 4.0}
     rows = [row("A", s, value, censored=s == "S2") for s, value in values.items()]
     (entry,) = leaderboard(to_frame(rows)).to_dict("records")

@@ -102,8 +102,8 @@ def test_the_columns_are_those_of_the_design_in_order():
     design = (
         "run_id suite suite_version task system edition model preset hyperparameters seed window "
         "metric value unit higher_is_better status message n_points horizon_lyapunov_times "
-        "censored noise_floor fit_seconds predict_seconds peak_memory_mb hardware_id catalog_hash data_hash "
-        "version"
+        "censored noise_floor fit_seconds predict_seconds peak_memory_mb hardware_id "
+        "catalog_hash data_hash version"
     )
     assert " ".join(COLUMNS) == design
     assert len(COLUMNS) == len(fields(Result))
