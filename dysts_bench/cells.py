@@ -221,14 +221,17 @@ def _rows_of(score: Score, absent: np.ndarray) -> Iterator[Measurement]:
     floor = score.floor if score.floor is not None and math.isfinite(score.floor) else None
     for i, (value, status) in enumerate(zip(score.values, score.statuses, strict=True)):
         missing = not math.isfinite(value) or (score.metric.per_window and bool(absent[i]))
+        message = score.message
         if missing and status == "ok":
-            status = "crash"  # a metric that gives no value for a sound forecast is at fault itself
+            # Declared, as a percentage of exactly zero; or else the metric itself is at fault.
+            status = "unsupported" if math.isinf(value) else "crash"
+            message = f"{score.metric.name} of this forecast is {value}"
         yield Measurement(
             metric=score.metric.name,
             window=i if score.metric.per_window else None,
             value=None if missing else value,
             status=status,
-            message=one_line(score.message) if status != "ok" else "",
+            message=one_line(message) if status != "ok" else "",
             censored=None if missing or score.metric.limit is None else score.censored[i],
             noise_floor=floor,
         )

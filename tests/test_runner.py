@@ -21,7 +21,7 @@ from dysts_bench import task as task_module
 from dysts_bench.cells import Cell, ModelSpec, evaluate
 from dysts_bench.executors import Failed, Local, Serial
 from dysts_bench.leaderboard import as_text, leaderboard
-from dysts_bench.metrics import METRICS, find
+from dysts_bench.metrics import METRICS, Score, find
 from dysts_bench.records import read_csv, to_frame
 from dysts_bench.runner import execute, plan, run
 from dysts_bench.store import Store
@@ -296,6 +296,14 @@ def test_a_model_that_can_do_more_is_scored_on_more(mine):
     truth, samples = windows.in_units(windows.truth), windows.in_units(samples)
     expected = METRICS["crps"](truth, samples, windows.facts)
     assert results["crps"].value == pytest.approx(np.median(expected))
+
+
+@pytest.mark.parametrize(("value", "status"), [(np.inf, "unsupported"), (np.nan, "crash")])
+def test_a_sound_forecast_without_a_finite_score_has_a_row_that_says_so(value, status):
+    score = Score(METRICS["mape"], (value,), ("ok",), (False,))
+    (row,) = cells_module._rows_of(score, np.array([False]))
+    assert (row.value, row.status) == (None, status)
+    assert row.message == f"mape of this forecast is {value}"
 
 
 def statuses(results, data=None):

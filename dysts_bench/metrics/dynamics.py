@@ -8,8 +8,6 @@ that many models can be scored against one truth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -103,14 +101,22 @@ def return_time_distance(truth: Windows, forecast: Windows, facts: Facts) -> Per
     A coordinate returns when it next rises through its mean over the true run, see `return_times`.
     The distance is ∫ |F − G|, F and G the distribution functions of forecast and truth: at least
     the difference of the mean times. Coordinates that return fewer than 5 times in the true run
-    are left out. A forecast with a coordinate that never returns, and a run that diverged, have the
-    value infinity. Raises TooShort for a true run in which no coordinate returns so often.
+    are left out. A forecast that never returns has one time of return, the length of its run; a run
+    that diverged has the value infinity. Raises TooShort for a true run in which no coordinate
+    returns so often.
     """
     values = np.full(len(truth), np.inf)
     for i in on_attractor(truth, forecast, facts):
-        levels, true = _true_returns(truth[i] / facts.scale)
+        levels, times = _true_returns(truth[i] / facts.scale)
+        kept = [c for c, true in enumerate(times) if len(true) >= FEWEST_RETURNS]
         found = _returns(forecast[i] / facts.scale, levels)
-        values[i] = _over_coordinates(lambda x, y: _wasserstein(x, y) / x.mean(), true, found)
+        never = np.array([float(truth.shape[1])])
+        values[i] = np.mean(
+            [
+                _wasserstein(times[c], found[c] if len(found[c]) else never) / times[c].mean()
+                for c in kept
+            ]
+        )
     return values
 
 
@@ -128,13 +134,18 @@ def return_map_distance(truth: Windows, forecast: Windows, facts: Facts) -> PerW
     The map is the set of pairs of successive `maxima` of a coordinate, (m_n, m_n+1): for Lorenz's z
     a cusp. The distance, in training standard deviations, is that of the two sets of pairs
     projected onto a line, ∫ |F − G|, averaged over 16 lines through the plane. Coordinates with
-    fewer than 5 pairs in the true run are left out. A forecast with a coordinate without a pair,
-    and a run that diverged, have the value infinity. Raises TooShort likewise.
+    fewer than 5 pairs in the true run are left out. A coordinate without a pair of maxima in the
+    forecast counts as far as the true run is wide; a run that diverged has the value infinity.
+    Raises TooShort likewise.
     """
     values = np.full(len(truth), np.inf)
     for i in on_attractor(truth, forecast, facts):
-        true, found = _true_map(truth[i] / facts.scale), _map(forecast[i] / facts.scale)
-        values[i] = _over_coordinates(_sliced_wasserstein, true, found)
+        maps, width = _true_map(truth[i] / facts.scale)
+        kept = [c for c, pairs in enumerate(maps) if len(pairs) >= FEWEST_RETURNS]
+        found = _map(forecast[i] / facts.scale)
+        values[i] = np.mean(
+            [_sliced_wasserstein(maps[c], found[c]) if len(found[c]) else width[c] for c in kept]
+        )
     return values
 
 
@@ -301,18 +312,6 @@ def _map(run: Points) -> list[np.ndarray]:
     return [np.stack([top[:-1], top[1:]], axis=1) for top in tops]
 
 
-def _over_coordinates(
-    distance: Callable[[np.ndarray, np.ndarray], float],
-    true: list[np.ndarray],
-    found: list[np.ndarray],
-) -> float:
-    """Mean over the coordinates that return often enough; infinite if one no longer does."""
-    kept = [(x, y) for x, y in zip(true, found, strict=True) if len(x) >= FEWEST_RETURNS]
-    if any(len(y) == 0 for _, y in kept):
-        return np.inf
-    return float(np.mean([distance(x, y) for x, y in kept]))
-
-
 def _wasserstein(x: Series, y: Float[np.ndarray, " others"]) -> float:
     """∫ |F − G| of the distribution functions of two samples."""
     x, y = np.sort(x), np.sort(y)
@@ -340,11 +339,11 @@ def _true_returns(run: Points) -> tuple[Float[np.ndarray, " dim"], list[np.ndarr
 
 
 @remembered
-def _true_map(run: Points) -> list[np.ndarray]:
-    """The return maps of a true run's coordinates."""
+def _true_map(run: Points) -> tuple[list[np.ndarray], Float[np.ndarray, " dim"]]:
+    """The return maps of a true run's coordinates, and how wide these are."""
     maps = _map(run)
     _enough(maps, len(run), "pairs of successive maxima")
-    return maps
+    return maps, np.ptp(run, axis=0)
 
 
 def _enough(found: list[np.ndarray], times: int, kind: str) -> None:

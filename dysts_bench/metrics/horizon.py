@@ -95,8 +95,8 @@ def error_growth_rate(
     rounding, 2⁻⁵², counts as that much) over t in Lyapunov times, from the first step to the last
     before e exceeds the threshold; at least 0. The truth itself from another initial state has 1
     (0.84 to 1.1 on five systems; the time of first passage would give up to 1.4, for it selects the
-    fast windows); more is a model's own error on top. 0 is a forecast whose error does not grow,
-    infinity one that is wrong from its first two steps on.
+    fast windows); more is a model's own error on top. 0 is a forecast whose error does not grow. A
+    forecast that is wrong within two steps counts as grown from rounding in one: the most there is.
     After Aurell et al., Phys. Rev. Lett. 77, 1262 (1996), who measure growth of finite size.
     """
     error = normalised_error(truth, forecast, facts)
@@ -106,7 +106,9 @@ def error_growth_rate(
     logarithm = np.log(np.maximum(error, ROUNDING, where=counted, out=np.ones_like(error)))
     away = np.where(counted, time - (time * counted).sum(axis=1, keepdims=True) / steps, 0.0)
     slope = np.sum(away * logarithm, axis=1) / np.sum(away**2, axis=1)
-    return np.where(steps[:, 0] < 2, np.inf, np.maximum(slope, 0.0))
+    most = np.log(threshold / ROUNDING) * facts.lyapunov_time / facts.dt
+    growth = np.where(steps[:, 0] < 2, most, np.maximum(slope, 0.0))
+    return np.where(np.isfinite(forecast[:, 0]).all(axis=1), growth, np.inf)
 
 
 def normalised_error(
