@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from models.base import DIVERGED, States, Tangents
+States = Float[np.ndarray, "windows states"]
+Tangents = Float[np.ndarray, "windows states directions"]
 
 ALIGNMENT = 5  # one step before the count begins for each five that count
 
@@ -16,11 +17,12 @@ def growth_rates(
     dim: int,
     steps: int,
     count: int,
+    diverged: float,
 ) -> Float[np.ndarray, "windows {count}"]:
     """Mean logarithmic growth per step of `count` tangent vectors, the fastest first.
 
     advance: (state, tangents) -> the next state, the Jacobian at `state` times the tangents.
-    dim: the last so many entries of a state end a run, with NaN, when they leave |x| < 1e3.
+    dim: the last so many entries of a state end a run, with NaN, when they leave |x| < diverged.
     `steps` // 5 steps are run before those that count. Rates of vectors beyond the number of
     states are −inf.
     """
@@ -35,7 +37,7 @@ def growth_rates(
     for step in range(-(steps // ALIGNMENT), steps):
         # QR at every step costs less than a step and needs no guess at how fast vectors align.
         state, tangents = advance(state, frame)
-        inside = (np.abs(state[:, -dim:]) < DIVERGED).all(axis=1)  # False for NaN too
+        inside = (np.abs(state[:, -dim:]) < diverged).all(axis=1)  # False for NaN too
         lost |= ~(inside & np.isfinite(tangents).all(axis=(1, 2)))
         if lost.all():
             break

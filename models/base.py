@@ -18,13 +18,13 @@ from typing import Any, ClassVar, TypeVar, final
 import numpy as np
 from jaxtyping import Float
 
+from models._tangent import States, Tangents, growth_rates
+
 # A leading underscore: each argument has a length of its own.
 Trajectories = Float[np.ndarray, "_trajectories _times dim"]
 Windows = Float[np.ndarray, "windows _context dim"]
 Forecast = Float[np.ndarray, "windows horizon dim"]
 Samples = Float[np.ndarray, "samples windows horizon dim"]
-States = Float[np.ndarray, "windows states"]
-Tangents = Float[np.ndarray, "windows states directions"]
 
 # In standardised units. Attractors live within |x| < 10; a forecast out here never comes back.
 DIVERGED = 1e3
@@ -164,12 +164,11 @@ class Differentiable(Forecaster):
         does not have are −inf; a run that diverges has NaN. Raises as `predict` does.
         Source: Benettin, Galgani, Giorgilli & Strelcyn, Meccanica 15, 9 (1980).
         """
-        from models._tangent import growth_rates
-
         context = _accepted(self, context)
         _at_least_one("steps", "steps", steps)
         _at_least_one("count", "exponents", count)
-        rates = growth_rates(self._advance, self._state(context), self.dim_, steps, count)
+        state = self._state(context)
+        rates = growth_rates(self._advance, state, self.dim_, steps, count, diverged=DIVERGED)
         return rates / self.dt_
 
     @abstractmethod
