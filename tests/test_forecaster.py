@@ -143,7 +143,7 @@ def test_exponents_refuse_what_predict_refuses() -> None:
 def test_growth_rates_of_a_constant_matrix_are_its_eigenvalues() -> None:
     mix = np.random.default_rng(0).normal(size=(4, 4))
     matrix = mix @ np.diag([1.5, -0.7, 0.1, 0.0]) @ np.linalg.inv(mix)
-    rates = growth_rates(lambda s, t: (s, matrix @ t), np.zeros((2, 4)), 1, 300, 4)
+    rates = growth_rates(lambda s, t: (s, matrix @ t), np.zeros((2, 4)), 1, 300, 4, 1e3)
     # vectors align by a factor of 2 a step or more, for 60 steps before any counts
     np.testing.assert_allclose(rates[:, :3], np.tile(np.log([1.5, 0.7, 0.1]), (2, 1)), atol=1e-10)
     assert (rates[:, 3] < -20).all()  # −inf but for rounding
