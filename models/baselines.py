@@ -5,16 +5,16 @@ the plural list candidates, from which validation free runs choose; one candidat
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from models._regression import Regression
 from models._rollout import autoregress
 from models._tuning import best_on_free_runs, free_runs, split
-from models.base import Forecast, Forecaster, Sampler, Samples, Trajectories, Windows
+from models.base import Forecast, Forecaster, Trajectories, Windows
 
 
 @dataclass(kw_only=True)
@@ -146,129 +146,6 @@ def dominant_period(train: Trajectories, longest: int) -> float:
         if correlation[lag] < 0.5:
             return period
         period = lag / multiple
-
-
-# Samples are drawn among so many neighbours at least: of one, all of them would be the same. On
-# Lorenz, Rössler, Mackey-Glass and Lorenz-96 their CRPS was lower with 3 than with 8, 16 or 32.
-FEWEST_DRAWN = 3
-
-
-@dataclass(kw_only=True)
-class Analog(Sampler):
-    """What the nearest states of the training data did next (Lorenz 1969, analogues).
-
-    States are compared in delay coordinates (x_t, x_{t-s}, …, x_{t-(k-1)s}), for `delays` (k, s).
-    The next `block` steps are the present state plus the mean increments of the `neighbours`,
-    weighted by inverse distance; then the search is repeated. The error is at best the distance
-    between neighbours, so it wins on low-dimensional attractors with much data, also where the
-    equations are not smooth, and loses to anything that knows the form of the equations.
-
-    A sample follows one neighbour in each block, drawn with those weights.
-    """
-
-    neighbours: tuple[int, ...] = (1, 3, 8)
-    delays: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (4, 2), (4, 4), (8, 2), (8, 4))
-    block: int = 4
-
-    def _fit(
-        self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
-    ) -> None:
-        fit_on, held_out = split(train, validation)
-        runs = free_runs(held_out, context=min(100, held_out.shape[1] // 3))
-        self.chosen_, self.library_ = best_on_free_runs(
-            self._trials(fit_on, runs.contexts.shape[1]), _follow_analogs, runs
-        )
-        self.context_needed_ = self.context_used_ = self.library_.memory
-
-    def _trials(
-        self, train: Trajectories, longest: int
-    ) -> Iterator[tuple[dict[str, Any], "AnalogLibrary"]]:
-        for taps, stride in self.delays:
-            memory = (taps - 1) * stride + 1
-            if memory > longest or memory + self.block > train.shape[1]:
-                continue
-            library = AnalogLibrary.build(train, taps, stride, self.block)
-            for neighbours in self.neighbours:
-                if neighbours <= len(library.futures):
-                    chosen = {"taps": taps, "stride": stride, "neighbours": neighbours}
-                    yield chosen, replace(library, neighbours=neighbours)
-
-    def _predict(self, context: Windows, horizon: int) -> Forecast:
-        return _follow_analogs(self.library_, context, horizon)
-
-    def _sample(self, context: Windows, horizon: int, samples: int, seed: int) -> Samples:
-        library = self.library_
-        drawn_from = max(FEWEST_DRAWN, library.neighbours)
-        library = replace(library, neighbours=min(drawn_from, len(library.futures)))
-        rng = np.random.default_rng(seed)
-
-        def step(recent: Windows) -> Windows:
-            # One draw a sample, for all windows: none depends on which others there are.
-            return library.drawn_block(recent, np.repeat(rng.random(samples), len(context)))
-
-        every = np.tile(context, (samples, 1, 1))
-        drawn = autoregress(step, every, horizon, memory=library.memory)
-        return drawn.reshape(samples, len(context), horizon, context.shape[2])
-
-    @classmethod
-    def small(cls) -> "Analog":
-        return cls(delays=((1, 1), (2, 1)))
-
-
-@dataclass(frozen=True)
-class AnalogLibrary:
-    """Delay vectors of the training data in a k-d tree, and the increments that followed them."""
-
-    tree: Any  # scipy.spatial.cKDTree
-    futures: Float[np.ndarray, "rows block dim"]
-    taps: int
-    stride: int
-    neighbours: int
-
-    @classmethod
-    def build(cls, train: Trajectories, taps: int, stride: int, block: int) -> "AnalogLibrary":
-        from scipy.spatial import cKDTree
-
-        memory = (taps - 1) * stride + 1
-        dim = train.shape[2]
-        # (trajectories, starts, dim, memory + block) -> (rows, memory + block, dim)
-        cuts = np.lib.stride_tricks.sliding_window_view(train, memory + block, axis=1)
-        cuts = np.moveaxis(cuts, -1, 2).reshape(-1, memory + block, dim)
-        futures = cuts[:, memory:] - cuts[:, memory - 1 : memory]
-        return cls(cKDTree(_delay_vectors(cuts[:, :memory], stride)), futures, taps, stride, 1)
-
-    @property
-    def memory(self) -> int:
-        return (self.taps - 1) * self.stride + 1
-
-    def next_block(self, recent: Windows) -> Windows:
-        weight, row = self._nearest(recent)
-        return recent[:, -1:] + np.einsum("wn,wnbd->wbd", weight, self.futures[row])
-
-    def drawn_block(self, recent: Windows, luck: Float[np.ndarray, "windows"]) -> Windows:
-        """One neighbour's block for each window, by its `luck` in [0, 1)."""
-        weight, row = self._nearest(recent)
-        passed = np.cumsum(weight, axis=1)[:, :-1] <= luck[:, None]
-        chosen = np.take_along_axis(row, passed.sum(axis=1, keepdims=True), axis=1)[:, 0]
-        return recent[:, -1:] + self.futures[chosen]
-
-    def _nearest(
-        self, recent: Windows
-    ) -> tuple[Float[np.ndarray, "windows near"], Int[np.ndarray, "windows near"]]:
-        """Weights of the nearest delay vectors of the training data, and their rows."""
-        queries = _delay_vectors(recent, self.stride)
-        distance, row = self.tree.query(queries, k=np.arange(1, self.neighbours + 1))
-        weight = 1 / (distance + 1e-12)  # an exact repetition takes all the weight
-        weight /= weight.sum(axis=1, keepdims=True)
-        return weight, row
-
-
-def _delay_vectors(recent: Windows, stride: int) -> Float[np.ndarray, "windows features"]:
-    return recent[:, ::-1][:, ::stride].reshape(len(recent), -1)
-
-
-def _follow_analogs(library: AnalogLibrary, context: Windows, horizon: int) -> Forecast:
-    return autoregress(library.next_block, context, horizon, memory=library.memory)
 
 
 @dataclass(kw_only=True)

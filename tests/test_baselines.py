@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 
-import systems
-from dysts_bench.metrics import METRICS, Facts
 from models.base import FitError
 from models.baselines import (
-    Analog,
     Drift,
     Linear,
     NaiveMean,
@@ -75,81 +72,6 @@ def test_seasonal_without_a_period_stays_within_reach() -> None:
     walk = np.cumsum(np.random.default_rng(0).standard_normal((1, 2000, 1)), axis=1)
     assert 1 <= dominant_period(walk, 500) <= 500
     assert 1 <= dominant_period(np.ones((1, 2000, 1)), 300) <= 300
-
-
-def test_analog_adds_what_its_nearest_neighbour_did_next() -> None:
-    rng = np.random.default_rng(0)
-    train, context = rng.standard_normal((2, 60, 3)), rng.standard_normal((4, 10, 3))
-    model = Analog(neighbours=(1,), delays=((2, 3),), block=2).fit(train, dt=1.0, validation=train)
-    forecast = model.predict(context, 2)
-    for window in range(4):
-        candidates = [
-            (
-                np.sum((train[j, t] - context[window, -1]) ** 2)
-                + np.sum((train[j, t - 3] - context[window, -4]) ** 2),
-                train[j, t + 1 : t + 3] - train[j, t],
-            )
-            for j in range(2)
-            for t in range(3, 58)
-        ]
-        _, increments = min(candidates, key=lambda pair: pair[0])
-        np.testing.assert_allclose(forecast[window], context[window, -1] + increments, rtol=1e-12)
-
-
-def test_analog_weights_several_neighbours_by_inverse_distance() -> None:
-    train = np.array([0.0, 1.0, 3.0, 3.5]).reshape(1, 4, 1)
-    model = Analog(neighbours=(2,), delays=((1, 1),), block=1)
-    model.fit(train, dt=1.0, validation=np.tile(train, (1, 5, 1)))
-    # from 0.25: distances 0.25 to x = 0 (then +1) and 0.75 to x = 1 (then +2)
-    forecast = model.predict(np.array([[[0.25]]]), 1)
-    assert forecast.item() == pytest.approx(0.25 + (1 / 0.25 + 2 / 0.75) / (1 / 0.25 + 1 / 0.75))
-
-
-def test_analog_follows_a_periodic_orbit_for_ever() -> None:
-    x = sine(24, 1200, (0.0,))
-    model = Analog().fit(x[:, :600], dt=1.0, validation=x[:, :400])
-    np.testing.assert_allclose(model.predict(x[:, 600:660], 540), x[:, 660:], atol=1e-9)
-
-
-def test_analog_draws_a_neighbour_by_inverse_distance() -> None:
-    train = np.array([0.0, 1.0, 3.0, 3.5]).reshape(1, 4, 1)
-    model = Analog(neighbours=(1,), delays=((1, 1),), block=1)
-    model.fit(train, dt=1.0, validation=np.tile(train, (1, 5, 1)))
-    # from 0.25, among at least three: 0.25 to x = 0 (then +1), 0.75 to 1 (+2), 2.75 to 3 (+0.5)
-    samples = model.sample(np.array([[[0.25]]]), 1, 20_000, seed=3)[:, 0, 0, 0]
-    weights = np.array([1 / 0.25, 1 / 0.75, 1 / 2.75])
-    for change, share in zip((1.0, 2.0, 0.5), weights / weights.sum(), strict=True):
-        # four standard errors of 20 000 draws: 0.014 at most
-        assert np.mean(samples == 0.25 + change) == pytest.approx(share, abs=0.014)
-
-
-def test_analog_samples_follow_a_periodic_orbit_for_ever() -> None:
-    x = sine(24, 1200, (0.0,))
-    model = Analog().fit(x[:, :600], dt=1.0, validation=x[:, :400])
-    # An exact repetition takes all the weight, and the training data hold 25 of them.
-    samples = model.sample(x[:, 600:660], 540, 3)
-    np.testing.assert_allclose(samples, np.repeat(x[None, :, 660:], 3, axis=0), atol=1e-9)
-
-
-def test_analog_samples_are_better_forecasts_of_lorenz_than_its_single_one() -> None:
-    lorenz = systems.load("Lorenz")
-    x = lorenz.trajectory(6000, trajectories=3, points_per_period=30, seed=1, cache=False).states
-    x = (x - x[0].mean(axis=0)) / x[0].std(axis=0)
-    dt = lorenz.period / 30
-    model = Analog().fit(x[:1], dt=dt, validation=x[1:2, :2000])
-    starts = np.arange(200, 5000, 240)
-    context = np.stack([x[2, start - 100 : start] for start in starts])
-    truth = np.stack([x[2, start : start + 150] for start in starts])  # 3.4 Lyapunov times
-    facts = Facts(dt=dt, lyapunov_time=lorenz.lyapunov_time, scale=np.ones(3))
-    samples = model.sample(context, 150, 40)
-    values = {
-        name: float(np.mean(METRICS[name](truth, samples, facts)))
-        for name in ("crps", "coverage_error", "spread_skill_error")
-    }
-    single = METRICS["crps"](truth, model.predict(context, 150)[None], facts).mean()
-    assert values["crps"] < 0.75 * single  # measured: 0.6
-    assert values["coverage_error"] < 0.15
-    assert values["spread_skill_error"] < 0.4
 
 
 def var2(trajectories: int, times: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -285,7 +285,7 @@ def test_entry_points_join_the_zoo_but_cannot_replace_it(monkeypatch: pytest.Mon
 
 def test_importing_the_zoo_and_its_models_loads_no_heavy_library() -> None:
     code = (
-        "import sys, models, models.checks, models.baselines, models.reservoir; "
+        "import sys, models, models.checks, models.analogs, models.baselines, models.reservoir; "
         "heavy = ('numba', 'scipy', 'pandas', 'sympy', 'torch', 'jax', 'darts'); "
         "print(*[name for name in heavy if name in sys.modules])"
     )
