@@ -36,11 +36,12 @@ lint: $(VENV)/.dev ## format check, lint and types
 bench: $(VENV)/.dev ## all systems from process start to arrays, cold and warm, beside dysts
 	@$(VENV)/bin/python -m benchmarks.start
 
-bench-peers: $(VENV)/.dev ## trajectories, spectra and metrics beside heyoka, scipy, lyapax, nolds, antropy and dysts
+bench-peers: $(VENV)/.dev ## trajectories, spectra, metrics and reservoirs beside heyoka, scipy, lyapax, nolds, antropy, dysts, reservoirpy
 	@$(PIP) -e '.[bench]'
 	@$(VENV)/bin/python -m benchmarks.peers
 	@$(VENV)/bin/python -m benchmarks.spectra
 	@$(VENV)/bin/python -m benchmarks.metrics
+	@$(VENV)/bin/python -m benchmarks.reservoir
 
 certify: $(VENV)/.core ## measure how long trajectories are right, where anything has changed
 	@$(PIP) -e '.[certify]'

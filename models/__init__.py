@@ -39,6 +39,7 @@ ZOO: dict[str, str] = {
     "linear": "models.baselines:Linear",
     "nvar": "models.reservoir:NVAR",
     "esn": "models.reservoir:ESN",
+    "parallel_esn": "models.parallel_reservoir:ParallelESN",
 }
 
 ENTRY_POINTS = "dysts_bench.models"

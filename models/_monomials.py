@@ -1,11 +1,13 @@
 """Polynomials of delayed states: the library of monomials behind NVAR, and the map it becomes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from models._regression import BLOCK
 from models.base import DIVERGED, Forecast, Trajectories, Windows
 
 
@@ -48,23 +50,28 @@ class Library:
     def of_orders(self, orders: set[int]) -> Int[np.ndarray, "features"]:
         return np.flatnonzero(np.isin(self.degrees, list(orders)))
 
-    def rows(
+    def blocks(
         self, train: Trajectories, most: int
-    ) -> tuple[
-        Float[np.ndarray, "rows monomials"],
-        Float[np.ndarray, "rows dim"],
-        Float[np.ndarray, "rows dim"],
+    ) -> Iterator[
+        tuple[
+            Float[np.ndarray, "rows monomials"],
+            Float[np.ndarray, "rows dim"],
+            Float[np.ndarray, "rows dim"],
+        ]
     ]:
-        """Monomials, state and next state at evenly spaced times, about `most` of them."""
+        """Monomials, state and next state at evenly spaced times, about `most`, in blocks."""
         cuts = np.lib.stride_tricks.sliding_window_view(train, self.memory + 1, axis=1)
-        cuts = cuts.reshape(-1, self.dim, self.memory + 1)
-        cuts = cuts[:: -(-len(cuts) // most)]
-        past = cuts[:, :, -2 :: -self.stride]  # (rows, dim, taps), the newest first
-        inputs = past.transpose(2, 1, 0).reshape(-1, len(cuts))
-        monomials = np.ones((len(self.parents), len(cuts)))
-        for f in range(1, len(monomials)):
-            np.multiply(monomials[self.parents[f]], inputs[self.variables[f]], out=monomials[f])
-        return monomials.T, cuts[:, :, -2], cuts[:, :, -1]
+        every = len(cuts) * cuts.shape[1]
+        rows = np.arange(0, every, -(-every // most))
+        for begin in range(0, len(rows), BLOCK):
+            trajectory, start = np.divmod(rows[begin : begin + BLOCK], cuts.shape[1])
+            block = cuts[trajectory, start]  # (rows, dim, memory + 1), a copy
+            past = block[:, :, -2 :: -self.stride]  # (rows, dim, taps), the newest first
+            inputs = past.transpose(2, 1, 0).reshape(-1, len(block))
+            monomials = np.ones((len(self.parents), len(block)))
+            for f in range(1, len(monomials)):
+                np.multiply(monomials[self.parents[f]], inputs[self.variables[f]], out=monomials[f])
+            yield monomials.T, block[:, :, -2], block[:, :, -1]
 
 
 @dataclass(frozen=True)

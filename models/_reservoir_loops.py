@@ -111,15 +111,15 @@ def advance(x, change, forecast, t, limit):
 
 
 @compiled
-def drive(sources, links, input_weights, bias, leak, segments, washout):
+def drive(sources, links, input_weights, bias, leak, segments, washout, state):
     """Reservoir states (units, times - washout, lanes) under segments (lanes, times, dim).
 
-    Each lane starts at rest; its first `washout` states are not recorded.
+    The lanes start in `state` (units, lanes), which becomes where they end; their first `washout`
+    states are not recorded.
     """
     lanes, times, dim = segments.shape
     units = len(sources)
     states = np.empty((units, times - washout, lanes))
-    state = np.zeros((units, lanes))
     field = np.empty((units, lanes))
     x = np.empty((dim, lanes))
     for t in range(times):
@@ -133,18 +133,32 @@ def drive(sources, links, input_weights, bias, leak, segments, washout):
 
 
 @compiled
-def run_reservoir(
-    sources, links, input_weights, bias, leak, readout, squared, context, horizon, limit
+def run_reservoirs(
+    sources,
+    links,
+    input_weights,
+    bias,
+    leak,
+    readouts,
+    squared,
+    neighbours,
+    overlap,
+    context,
+    horizon,
+    limit,
 ):
-    """Drive the reservoir by the context (windows, context, dim), then by its own output.
+    """Drive reservoirs by the context (windows, context, dim), then by their own output.
 
-    readout: (units + dim + 1, dim) on [h, squared where squared[i]; x; 1]; its output is the
-    change of x. Returns (windows, horizon, dim).
+    One reservoir for each row of neighbours (groups, heard), all with the same weights: it hears
+    these coordinates and changes those that are not in the `overlap` at either end. readouts:
+    (1 or groups, units + heard + 1, outputs) on [h, squared where squared[i]; heard; 1]; the output
+    is the change of x. Returns (windows, horizon, dim).
     """
     lanes, known, dim = context.shape
-    units = len(sources)
-    state = np.zeros((units, lanes))
-    field = np.empty((units, lanes))
+    groups, heard = neighbours.shape
+    states = np.zeros((groups, len(sources), lanes))
+    field = np.empty((len(sources), lanes))
+    local, local_change = np.empty((heard, lanes)), np.empty((heard - 2 * overlap, lanes))
     x = np.empty((dim, lanes))
     change = np.empty((dim, lanes))
     forecast = np.empty((lanes, horizon, dim))
@@ -153,57 +167,82 @@ def run_reservoir(
             for d in range(dim):
                 for lane in range(lanes):
                     x[d, lane] = context[lane, t, d]
-        step(sources, links, input_weights, bias, leak, x, state, field)
-        if t >= known - 1:
-            read(readout, squared, state, x, change)
-            if not advance(x, change, forecast, t - known + 1, limit):
-                break
+        for g in range(groups):
+            for k in range(heard):
+                local[k] = x[neighbours[g, k]]
+            step(sources, links, input_weights, bias, leak, local, states[g], field)
+            if t >= known - 1:
+                read(readouts[g % len(readouts)], squared, states[g], local, local_change)
+                for k in range(len(local_change)):
+                    change[neighbours[g, overlap + k]] = local_change[k]
+        if t >= known - 1 and not advance(x, change, forecast, t - known + 1, limit):
+            break
     return forecast
 
 
 @compiled
-def reservoir_tangent(
-    sources, links, input_weights, bias, leak, readout, squared, states, tangents
+def reservoirs_tangent(
+    sources,
+    links,
+    input_weights,
+    bias,
+    leak,
+    readouts,
+    squared,
+    neighbours,
+    overlap,
+    states,
+    tangents,
 ):
-    """One step of `run_reservoir`'s closed loop, and its Jacobian times tangents.
+    """One step of `run_reservoirs`' closed loop, and its Jacobian times tangents.
 
-    states: (windows, units + dim), the reservoir before it hears x, then x; tangents: (windows,
-    units + dim, directions). Returns both after the step.
+    states: (windows, groups * units + dim), the reservoirs before they hear x, then x; tangents:
+    (windows, groups * units + dim, directions). Returns both after the step.
     """
-    lanes, size, directions = tangents.shape
+    lanes, _, directions = tangents.shape
+    groups, heard = neighbours.shape
     units = len(sources)
-    state = np.ascontiguousarray(states[:, :units].T)
-    x = np.ascontiguousarray(states[:, units:].T)
-    field, change = np.empty_like(state), np.empty_like(x)
-    step(sources, links, input_weights, bias, leak, x, state, field)
-    read(readout, squared, state, x, change)
-    following = np.empty_like(states)
-    following[:, :units] = state.T
-    following[:, units:] = (x + change).T
-    slopes = field.ravel()  # the field is not needed any more
-    for i in range(units * lanes):  # a loop of its own: it is vectorised
-        slopes[i] = leak * (1 - tanh(slopes[i]) ** 2)
-    stretched = np.empty_like(tangents)
-    for lane in range(lanes):
-        old, new = tangents[lane], stretched[lane]
+    first_x = groups * units
+    following, stretched = np.empty_like(states), np.empty_like(tangents)
+    field, state = np.empty((units, lanes)), np.empty((units, lanes))
+    local, change = np.empty((heard, lanes)), np.empty((heard - 2 * overlap, lanes))
+    for g in range(groups):
+        first = g * units
+        readout = readouts[g % len(readouts)]
         for i in range(units):
-            slope = slopes[i * lanes + lane]
-            for c in range(directions):
-                heard = 0.0
-                for j in range(sources.shape[1]):
-                    heard += links[i, j] * old[sources[i, j], c]
-                for d in range(size - units):
-                    heard += input_weights[i, d] * old[units + d, c]
-                new[i, c] = (1 - leak) * old[i, c] + slope * heard
-        for d in range(size - units):
-            for c in range(directions):
-                read_out = old[units + d, c]
-                for i in range(units):
-                    factor = 2 * state[i, lane] if squared[i] else 1.0
-                    read_out += readout[i, d] * factor * new[i, c]
-                for k in range(units, size):
-                    read_out += readout[k, d] * old[k, c]
-                new[units + d, c] = read_out
+            for lane in range(lanes):
+                state[i, lane] = states[lane, first + i]
+        for k in range(heard):
+            for lane in range(lanes):
+                local[k, lane] = states[lane, first_x + neighbours[g, k]]
+        step(sources, links, input_weights, bias, leak, local, state, field)
+        read(readout, squared, state, local, change)
+        slopes = field.ravel()  # the field is not needed any more
+        for i in range(units * lanes):  # a loop of its own: it is vectorised
+            slopes[i] = leak * (1 - tanh(slopes[i]) ** 2)
+        for lane in range(lanes):
+            old, new = tangents[lane], stretched[lane]
+            for i in range(units):
+                following[lane, first + i] = state[i, lane]
+                slope = slopes[i * lanes + lane]
+                for c in range(directions):
+                    pull = 0.0
+                    for j in range(sources.shape[1]):
+                        pull += links[i, j] * old[first + sources[i, j], c]
+                    for k in range(heard):
+                        pull += input_weights[i, k] * old[first_x + neighbours[g, k], c]
+                    new[first + i, c] = (1 - leak) * old[first + i, c] + slope * pull
+            for d in range(heard - 2 * overlap):
+                own = first_x + neighbours[g, overlap + d]
+                following[lane, own] = states[lane, own] + change[d, lane]
+                for c in range(directions):
+                    read_out = old[own, c]
+                    for i in range(units):
+                        factor = 2 * state[i, lane] if squared[i] else 1.0
+                        read_out += readout[i, d] * factor * new[first + i, c]
+                    for k in range(heard):
+                        read_out += readout[units + k, d] * old[first_x + neighbours[g, k], c]
+                    new[own, c] = read_out
     return following, stretched
 
 
@@ -234,11 +273,11 @@ def step(sources, links, input_weights, bias, leak, x, state, field):
 def read(readout, squared, state, x, change):
     """change <- readout^T [state, squared where squared[i]; x; 1]."""
     units, lanes = state.shape
-    dim = len(x)
-    for d in range(dim):
+    dim, outputs = len(x), len(change)
+    for d in range(outputs):
         change[d] = readout[units + dim, d]
     for i in range(units + dim):
-        for d in range(dim):
+        for d in range(outputs):
             weight = readout[i, d]
             if i >= units:
                 for lane in range(lanes):

@@ -20,6 +20,7 @@ WINDOWS = 12
 STEPS = 500  # 30 steps or more make a Lyapunov time in the standard protocol
 ENDURANCE = 3000  # steps that the winner should stay finite for
 PROBE = 100  # steps after which a candidate may be seen to be hopeless
+SCOUTING_ROWS = 2000  # of training data, enough to see which candidates are worth a full fit
 NEARLY = 0.9  # of the best's steps: as good as the best, if it endures
 
 Fitted = TypeVar("Fitted")

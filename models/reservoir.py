@@ -18,16 +18,21 @@ from typing import Any, ClassVar
 import numpy as np
 
 from models._monomials import Library, PolynomialMap
-from models._network import Network
-from models._regression import Regression
-from models._tuning import FreeRuns, best_on_free_runs, free_runs, ranked_on_free_runs, split
+from models._network import DYNAMICS, Network
+from models._regression import RIDGES, Regression
+from models._tuning import (
+    SCOUTING_ROWS,
+    FreeRuns,
+    best_on_free_runs,
+    free_runs,
+    ranked_on_free_runs,
+    split,
+)
 from models.base import Differentiable, Forecast, States, Tangents, Trajectories, Windows
 
 # (taps, stride) that NVAR tries: the state alone, two states, and memories of up to 23 steps.
 DELAYS = ((1, 1), (2, 1), (3, 2), (4, 1), (4, 4), (6, 2), (6, 4), (12, 2))
 ORDERS = tuple(tuple(range(2, degree + 1)) for degree in (1, 2, 3, 4, 5, 6, 8, 10, 12))
-RIDGES = (1e-18, 1e-15, 1e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e3)
-SCOUTING_ROWS = 2000
 
 
 @dataclass(kw_only=True)
@@ -39,7 +44,8 @@ class NVAR(Differentiable):
     monomials are not tried. It wins where the equations are smooth and every state is observed
     without noise: with k = 1 and a high order the library nearly contains the flow map. It loses on
     steep or discontinuous right-hand sides, where a polynomial needs ever more terms, and it may
-    diverge where training data never were.
+    diverge where training data never were. C(k dim + order, order) · dim fitted numbers; the
+    regression costs rows · monomials², in blocks of rows whose size bounds its memory.
     """
 
     delays: tuple[tuple[int, int], ...] = DELAYS
@@ -92,8 +98,10 @@ class NVAR(Differentiable):
             if not all_orders or (taps - 1) * stride + 1 > longest:
                 continue
             library = Library.build(dim, taps, stride, max(max((1, *o)) for o in all_orders))
-            features, now, following = library.rows(train, most_rows)
-            regression = Regression.of(features, following - now if self.increment else following)
+            regression = Regression.of_blocks(
+                (features, following - now if self.increment else following)
+                for features, now, following in library.blocks(train, most_rows)
+            )
             for orders in all_orders:
                 used = library.of_orders({1, *orders} | ({0} if self.constant else set()))
                 for ridge, weights in regression.among(used).solutions(self.ridges):
@@ -126,27 +134,6 @@ class NVAR(Differentiable):
         return cls(delays=((1, 1), (2, 1)), limit=100)
 
 
-# (spectral radius, leak, input scale, bias scale) that the ESN tries: hardly any memory and small
-# inputs, nearly a polynomial, for smooth equations; longer memory for partly observed states;
-# larger inputs, which saturate the units, for equations with edges.
-DYNAMICS = (
-    (0.1, 1.0, 0.03, 0.3),
-    (0.1, 1.0, 0.1, 0.5),
-    (0.1, 1.0, 0.3, 1.0),
-    (0.4, 1.0, 0.1, 1.0),
-    (0.1, 0.4, 0.3, 1.0),
-    (0.1, 1.0, 1.0, 1.0),
-    (0.1, 1.0, 1.0, 3.0),
-    (0.4, 1.0, 1.0, 1.0),
-    (0.4, 0.4, 0.1, 0.3),
-    (0.4, 0.4, 0.3, 0.3),
-    (0.9, 1.0, 0.3, 0.5),
-    (0.4, 0.4, 2.5, 1.0),
-    (0.1, 0.4, 2.5, 3.0),
-    (0.4, 1.0, 2.5, 3.0),
-)
-
-
 @dataclass(kw_only=True)
 class ESN(Differentiable):
     """Echo state network (Jaeger 2001): a random recurrent network with a trained readout.
@@ -154,10 +141,12 @@ class ESN(Differentiable):
     h(t) = (1 - leak) h(t-1) + leak tanh(W h(t-1) + W_in x(t) + b),  x(t+1) = x(t) + W_out φ(t),
     φ = [h with every second unit squared; x; 1]. W is sparse with `degree` inputs a unit and
     spectral radius `radius`; W_in and b are uniform in ±input_scale and ±bias_scale; the first
-    `washout` states are not learned from. Everything random comes from the seed. Time and memory:
-    training steps · units² for the regression. It wins where the state is partly observed or the
-    equations are not polynomial; short contexts cost it, because the network must first forget
-    that it started at rest.
+    `washout` states are not learned from. Everything random comes from the seed.
+
+    (units + dim + 1) · dim fitted numbers. The regression costs rows · units² for each of two
+    candidates that are fitted in full, and the memory of a block of rows, however long the data.
+    It wins where the state is partly observed or the equations are not polynomial; short contexts
+    cost it, because the network must first forget that it started at rest.
     """
 
     units: int = 500
@@ -227,8 +216,10 @@ class ESN(Differentiable):
             used = np.delete(used, np.s_[units : units + dim])
         for radius, leak, input_scale, bias_scale in dynamics:
             network = at_rest.scaled(radius, leak, input_scale, bias_scale)
-            features, now, following = network.rows(train, washout, most_rows)
-            regression = Regression.of(features, following - now if self.increment else following)
+            regression = Regression.of_blocks(
+                (features, following - now if self.increment else following)
+                for features, now, following in network.blocks(train, washout, most_rows)
+            )
             for ridge, weights in regression.among(used).solutions(self.ridges):
                 chosen = {"dynamics": (radius, leak, input_scale, bias_scale), "ridge": ridge}
                 yield chosen, network.reading(used, weights, self.increment)

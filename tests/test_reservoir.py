@@ -1,13 +1,16 @@
 """NVAR and ESN against slow transcriptions of their formulas, and their skill on known systems."""
 
+import tracemalloc
 from math import comb
 
 import numpy as np
 import pytest
 
+from models import _monomials, _network
 from models import _reservoir_loops as loops
 from models._monomials import Library, PolynomialMap
 from models._network import Network
+from models._regression import Regression
 from models.base import Differentiable
 from models.reservoir import ESN, NVAR
 
@@ -73,13 +76,82 @@ def lorenz_problem() -> Problem:
     return Problem(everything[:1], everything[1:2, :2000], everything[2:, :end], dt)
 
 
+# ------------------------------------------------------------------------------ blocks of rows
+
+
+def test_blocks_give_the_regression_of_all_rows() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((900, 12)) * np.geomspace(1, 1e-6, 12)
+    features[:, 5] = features[:, 4] * (1 + 1e-9 * rng.standard_normal(900))  # nearly collinear
+    targets = features @ rng.standard_normal((12, 2)) * 1e3 + rng.standard_normal((900, 2))
+    whole = Regression.of(features, targets)
+    rows = np.split(np.arange(900), [7, 300])  # the first block has fewer rows than features
+    blocks = Regression.of_blocks((features[some], targets[some]) for some in rows)
+    thirds = np.split(np.arange(900), 3)
+    joined = Regression.joined([Regression.of(features[some], targets[some]) for some in thirds])
+    for other in (blocks, joined):
+        np.testing.assert_allclose(other.scale, whole.scale, rtol=1e-12)
+        for (_, mine), (_, same) in zip(
+            other.solutions((1e-9, 1.0)), whole.solutions((1e-9, 1.0)), strict=True
+        ):
+            # rounding, 1e-16 of the targets' 1e3 and times the condition number of the fit: the
+            # two columns share one weight in any way the ridge leaves open
+            np.testing.assert_allclose(features @ mine, features @ same, atol=1e-7)
+    one = Regression.of_blocks([(features, targets)])
+    np.testing.assert_array_equal(one.triangle, whole.triangle)
+
+
+@pytest.mark.parametrize("most", [10**6, 700])
+def test_blocks_are_the_rows_of_one_run_in_order(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    train = np.random.default_rng(0).standard_normal((2, 1500, 2))
+    network = small_network(np.random.default_rng(1))
+    library = Library.build(dim=2, taps=2, stride=3, degree=2)
+
+    def everything() -> list[list[np.ndarray]]:
+        sources = (network.blocks(train, 50, most), library.blocks(train, most))
+        blocks = [list(zip(*source, strict=True)) for source in sources]
+        count.append([len(parts[0]) for parts in blocks])
+        return [[np.concatenate(part) for part in parts] for parts in blocks]
+
+    count: list[list[int]] = []
+    whole = everything()
+    monkeypatch.setattr(_network, "BLOCK", 200)
+    monkeypatch.setattr(_monomials, "BLOCK", 200)
+    for one, other in zip(whole, everything(), strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert count[0] == [1, 1] and min(count[1]) >= 4
+
+
+def test_memory_of_a_fit_does_not_grow_with_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_network, "BLOCK", 400)
+    monkeypatch.setattr(_monomials, "BLOCK", 400)
+    library = Library.build(dim=2, taps=4, stride=3, degree=3)
+    network = small_network(np.random.default_rng(1))
+    for rows in (
+        lambda train: network.blocks(train, 50, 10**6),
+        lambda train: library.blocks(train, 10**6),
+    ):
+        peaks = []
+        for times in (3000, 3000, 24000):  # the first call compiles
+            train = np.random.default_rng(0).standard_normal((1, times, 2))
+            tracemalloc.start()
+            Regression.of_blocks((features, following) for features, _, following in rows(train))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        # an index of 8 bytes a row is allowed; features of all rows would be 100 and more
+        assert peaks[2] - peaks[1] < 12 * 24000
+
+
 # ------------------------------------------------------------------------------------------ NVAR
 
 
 def test_library_lists_every_monomial_once() -> None:
     library = Library.build(dim=2, taps=2, stride=3, degree=3)
     x = np.random.default_rng(0).standard_normal((1, 30, 2))
-    monomials, now, following = library.rows(x, 10**6)
+    [(monomials, now, following)] = library.blocks(x, 10**6)
     assert library.memory == 4
     assert monomials.shape == (26, comb(4 + 3, 3))
     np.testing.assert_array_equal(now, x[0, 3:29])
@@ -240,6 +312,21 @@ def features(network: Network, h: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.concatenate([np.where(network.squared, h**2, h), x, [1.0]])
 
 
+def test_driven_states_are_those_of_the_formula_in_plain_numpy() -> None:
+    # s' = (1 - lr) s + lr tanh(W s + Win x + b), as reservoirpy's Reservoir has it
+    network = Network.random(40, 3, 6, 0.5, True, np.random.default_rng(3))
+    network = network.scaled(0.9, 0.3, 0.5, 0.2)
+    x = np.random.default_rng(4).standard_normal((500, 3))
+    state = np.zeros((40, 1))
+    states = loops.drive(*network.weights, x[None], 0, state)
+    s, matrix = np.zeros(40), dense(network)
+    for t in range(500):
+        pull = matrix @ s + network.input_weights @ x[t] + network.bias
+        s = 0.7 * s + 0.3 * np.tanh(pull)
+        np.testing.assert_allclose(states[:, t, 0], s, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(state[:, 0], states[:, -1, 0])  # where a second call goes on
+
+
 def test_free_run_of_the_network_equals_its_formula() -> None:
     rng = np.random.default_rng(0)
     network = small_network(rng)
@@ -290,7 +377,7 @@ def test_training_rows_are_the_driven_states_and_what_follows() -> None:
     rng = np.random.default_rng(1)
     network = small_network(rng)
     train = rng.standard_normal((2, 2000, 2))
-    rows, now, following = network.rows(train, 80, 10**6)
+    [(rows, now, following)] = network.blocks(train, 80, 10**6)
     assert len(rows) > 2 * (2000 - 80) - 40
     for row in rng.integers(len(rows), size=20):
         trajectory, t = np.argwhere((train == now[row]).all(axis=2))[0]
@@ -304,11 +391,12 @@ def test_training_rows_are_the_driven_states_and_what_follows() -> None:
 
 def test_every_row_after_the_washout_is_used_once() -> None:
     train = np.arange(900.0).reshape(1, 900, 1)
-    _, now, _ = small_scalar_network().rows(train, 30, 10**6)
+    [(_, now, _)] = small_scalar_network().blocks(train, 30, 10**6)
     times = np.sort(now[:, 0])
     np.testing.assert_array_equal(times, np.arange(times[0], 899))
     assert 30 <= times[0] < 46
-    assert len(small_scalar_network().rows(train, 30, 100)[0]) == pytest.approx(100, abs=5)
+    [(thinned, _, _)] = small_scalar_network().blocks(train, 30, 100)
+    assert len(thinned) == pytest.approx(100, abs=5)
 
 
 def small_scalar_network() -> Network:
