@@ -15,6 +15,7 @@ import time
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
@@ -104,8 +105,14 @@ def jobs(points: int) -> list[Job]:
     x, y = made.states
     facts = Facts(dt=dt, lyapunov_time=lorenz.lyapunov_time, scale=x.std(axis=0), train=x[None])
 
+    calls = count()
+
     def ours(name: str, first: int) -> Code:
-        return lambda: METRICS[name](x[None, :first], y[None, :first], facts)[0]
+        def compute() -> float:
+            truth = x[None, :first] + 1e-12 * next(calls)  # a truth that is not yet remembered
+            return METRICS[name](truth, y[None, :first], facts)[0]
+
+        return compute
 
     def information(x: np.ndarray, y: np.ndarray) -> float:
         return np.mean([mutual_info_regression(x[:, [i]], y[:, i])[0] for i in range(x.shape[1])])
