@@ -161,8 +161,8 @@ class SMap(Forecaster):
     with the square of the distance between neighbours, that of analogues with the distance: it
     wins over them wherever the flow is smooth, and over global polynomials where it is steep. It
     loses to those on smooth equations, needs more data the higher the dimension, and may diverge
-    where the training data end, as long runs of HyperRossler do. It draws no samples: the spread of neighbours around a local map
-    says little about its error.
+    where the training data end, as long runs of HyperRossler do. It draws no samples: the spread
+    of neighbours around a local map says little about its error.
     """
 
     delays: tuple[tuple[int, int], ...] = DELAYS
