@@ -40,6 +40,7 @@ ZOO: dict[str, str] = {
     "nvar": "models.reservoir:NVAR",
     "esn": "models.reservoir:ESN",
     "parallel_esn": "models.parallel_reservoir:ParallelESN",
+    "neural_ode": "models.neural_ode:NeuralODE",
 }
 
 ENTRY_POINTS = "dysts_bench.models"

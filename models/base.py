@@ -76,17 +76,7 @@ class Forecaster(ABC):
         Without `validation` a model that chooses holds back the tail of `train` for it.
         Raises ValueError for data of the wrong shape or with NaN, FitError if nothing fits.
         """
-        train = _checked(train, "train", "(trajectories, times, dim)")
-        if train.shape[1] < 2:
-            raise ValueError(f"train must hold at least 2 times per trajectory, got {train.shape}")
-        if validation is not None:
-            validation = _checked(validation, "validation", "(trajectories, times, dim)")
-            if validation.shape[2] != train.shape[2]:
-                raise ValueError(
-                    f"validation has {validation.shape[2]} dimensions, train {train.shape[2]}"
-                )
-        if not (np.isfinite(dt) and dt > 0):
-            raise ValueError(f"dt is the sampling interval and must be positive, got {dt!r}")
+        train, validation = checked_training(train, dt, validation)
         self.dim_, self.context_needed_, self.context_used_, self.chosen_ = 0, 1, None, {}
         self._fit(train, dt=float(dt), validation=validation, seed=seed)
         self.dim_, self.dt_ = train.shape[2], float(dt)
@@ -194,6 +184,24 @@ def end_at_divergence(forecast: Forecast) -> Forecast:
     inside = (np.abs(forecast) < DIVERGED).all(axis=2)  # False for NaN too
     alive = np.logical_and.accumulate(inside, axis=1)
     return np.where(alive[:, :, None], forecast, np.nan)
+
+
+def checked_training(
+    train: Trajectories, dt: float, validation: Trajectories | None
+) -> tuple[Trajectories, Trajectories | None]:
+    """The data of a fit as float64; raises ValueError for what `fit` refuses."""
+    train = _checked(train, "train", "(trajectories, times, dim)")
+    if train.shape[1] < 2:
+        raise ValueError(f"train must hold at least 2 times per trajectory, got {train.shape}")
+    if validation is not None:
+        validation = _checked(validation, "validation", "(trajectories, times, dim)")
+        if validation.shape[2] != train.shape[2]:
+            raise ValueError(
+                f"validation has {validation.shape[2]} dimensions, train {train.shape[2]}"
+            )
+    if not (np.isfinite(dt) and dt > 0):
+        raise ValueError(f"dt is the sampling interval and must be positive, got {dt!r}")
+    return train, validation
 
 
 def _accepted(model: Forecaster, context: np.ndarray) -> Windows:

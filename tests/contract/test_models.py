@@ -39,10 +39,13 @@ names = [f"models.{info.name}" for info in pkgutil.iter_modules(models.__path__)
 for name in names:
     sys.modules.pop(name, None)
 with install_import_hook([name for name in names if "loops" not in name], "beartype.beartype"):
-    from models import analogs, base, baselines, hybrid_reservoir, parallel_reservoir, reservoir
+    from models import analogs, base, baselines, neural_ode, reservoir
+    from models import hybrid_reservoir, parallel_reservoir
     from models.checks import torus
 train, validation, context = (torus(2, trajectories=3, times=240, seed=i) for i in range(3))
-for module in (analogs, baselines, hybrid_reservoir, parallel_reservoir, reservoir):
+for module in (
+    analogs, baselines, hybrid_reservoir, neural_ode, parallel_reservoir, reservoir
+):
     for cls in vars(module).values():
         if isinstance(cls, type) and cls.__module__ == module.__name__ and "_fit" in vars(cls):
             model = cls.small().fit(train, dt=0.1, validation=validation)
@@ -55,7 +58,7 @@ for module in (analogs, baselines, hybrid_reservoir, parallel_reservoir, reservo
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    found = {"Linear", "Analog", "SMap", "NVAR", "ESN", "ParallelESN", "HybridESN"}
+    found = {"Linear", "Analog", "SMap", "NVAR", "ESN", "ParallelESN", "HybridESN", "NeuralODE"}
     assert found <= set(run.stdout.split())
 
 
