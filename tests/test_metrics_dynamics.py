@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 import types
 from functools import cache
 from unittest.mock import MagicMock
@@ -153,16 +152,10 @@ def test_divergence_of_whole_distances_is_that_of_nolds(nolds: types.ModuleType)
     x = true_runs("Lorenz")[0][0, :2000, 0]
     embedded = nolds.measures.delay_embedding(x, 5, 2)
     settings = {"emb_dim": 5, "lag": 2, "min_tsep": 60, "trajectory_len": 20, "fit": "poly"}
-    begun = time.process_time()
     exponent, (_, expected, _) = nolds.lyap_r(x, tau=0.1, debug_data=True, **settings)
-    theirs = time.process_time() - begun
-    whole_distances(embedded[:200], 19, 60)
-    begun = time.process_time()
     found = whole_distances(embedded, 19, 60)
-    ours = time.process_time() - begun
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     assert np.polyfit(np.arange(20), found, 1)[0] / 0.1 == pytest.approx(exponent, rel=1e-10)
-    assert theirs > 5 * ours  # 20 and more on a machine with nothing else to do
 
 
 def test_divergence_of_whole_distances_is_that_of_dysts() -> None:
