@@ -49,11 +49,12 @@ class NeuralODE(Differentiable):
     out of all `curricula`. `effort` multiplies the number of updates.
 
     width² · depth parameters, 8,800 by default in 3 dimensions; time: updates · batch · window ·
-    parameters, whatever the length of the data. It wins where the whole state is observed, the flow
-    is smooth and its form is not known, and with noise, where windows average what one-step
-    regression takes for truth. It loses to NVAR and to sparse regression where the equations are
-    polynomial, to anything with a memory where states are hidden, and where fast and slow motion
-    need more digits than a network learns.
+    parameters, whatever the length of the data. The defaults have not been searched on data yet (so
+    there is no preset `tuned`), and what follows is expected, not measured. It wins where the whole
+    state is observed, the flow is smooth and its form is not known, and with noise, where windows
+    average what one-step regression takes for truth. It loses to NVAR and to sparse regression
+    where the equations are polynomial, to anything with a memory where states are hidden, and where
+    fast and slow motion need more digits than a network learns.
     """
 
     width: int = 64
@@ -70,7 +71,6 @@ class NeuralODE(Differentiable):
     stochastic: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
-            "tuned": {},
             "gilpin2023": {
                 "width": 30,
                 "curricula": tuple(((window, 500),) for window in (2, 5, 15, 30, 60, 120)),
