@@ -4,10 +4,11 @@
 and turns everything that goes wrong into a status.
 """
 
+import copy
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -127,28 +128,51 @@ def evaluate(
     """
     metrics = list(metrics)
     evaluation = Evaluation(data_hash=windows.data_hash, predict_seconds=0.0)
-    # Copies: the data serve the next model too, and a library may write into what it is given.
-    train, validation = windows.train.copy(), windows.validation.copy()
     with np.errstate(all="ignore"):  # a diverging forecast is a row, not a line on the screen
         start = time.perf_counter()
-        model.fit(train, dt=windows.facts.dt, validation=validation, seed=seed)
+        fitted = _fit(model, windows, seed)
         evaluation.fit_seconds = time.perf_counter() - start
-        evaluation.hyperparameters = zoo.hyperparameters(model)
+        evaluation.hyperparameters = _hyperparameters(fitted)
         asked = {find(name).data for name in metrics}
         for data in [kind for kind in _abilities(model, windows) if kind in asked]:
             start = time.perf_counter()
             try:
-                truth, forecast = _forecast(data, model, windows, seed)
+                truth, forecast = _forecast(data, fitted, windows, seed)
                 if data in ("windows", "free_runs"):  # what every model does
                     evaluation.predict_seconds += time.perf_counter() - start  # type: ignore[operator]
-                if data != "exponents":
-                    # In the system's own units: sMAPE and the like depend on the origin.
-                    truth, forecast = windows.in_units(truth), windows.in_units(forecast)
                 scores = _measured(truth, forecast, windows.facts, data, metrics)
                 evaluation.measurements += scores
             except Exception as error:
                 evaluation.measurements += no_values(failure(error), metrics, (data,))
     return evaluation
+
+
+def _fit(model: zoo.Forecaster, windows: Windows, seed: int) -> list[zoo.Forecaster]:
+    """The fitted model; under a protocol that fits to the contexts, one for each window."""
+    seen = _seen_by(model, windows)
+    validation, dt = seen(windows.validation), windows.facts.dt
+    if windows.protocol.fit_on == "train":
+        return [model.fit(seen(windows.train), dt=dt, validation=validation, seed=seed)]
+    return [
+        copy.deepcopy(model).fit(each, dt=dt, validation=validation, seed=seed)
+        for each in np.split(seen(windows.train), len(windows.train))
+    ]
+
+
+def _seen_by(model: zoo.Forecaster, windows: Windows) -> Callable[[np.ndarray], np.ndarray]:
+    """From the arrays at hand to those that the model asks for, which are always copies:
+
+    the data serve the next model too, and a library may write into what it is given.
+    """
+    return windows.in_units if model.raw_units else np.copy
+
+
+def _hyperparameters(fitted: list[zoo.Forecaster]) -> dict[str, Any]:
+    """Those of the model; what was chosen, one for each fit if there are several."""
+    first, *others = map(zoo.hyperparameters, fitted)
+    if others and "chosen" in first:
+        first["chosen"] = [each["chosen"] for each in (first, *others)]
+    return first
 
 
 def _abilities(model: zoo.Forecaster, windows: Windows) -> list[Data]:
@@ -162,25 +186,37 @@ def _abilities(model: zoo.Forecaster, windows: Windows) -> list[Data]:
 
 
 def _forecast(
-    data: Data, model: zoo.Forecaster, windows: Windows, seed: int
+    data: Data, fitted: list[zoo.Forecaster], windows: Windows, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and forecast, standardised, in the shapes of this kind of data."""
-    contexts, truth = windows.contexts.copy(), windows.truth
-    free_contexts, free_truth = windows.free_contexts.copy(), windows.free_truth
-    match data:
-        case "windows":
-            return truth, model.predict(contexts, truth.shape[1])
-        case "free_runs":
-            return free_truth, model.predict(free_contexts, free_truth.shape[1])
-        case "samples":
-            assert isinstance(model, zoo.Sampler)
-            samples = windows.protocol.samples
-            return truth, model.sample(contexts, truth.shape[1], samples, seed=seed)
-        case "exponents":
-            assert isinstance(model, zoo.Differentiable)
-            known, steps = windows.spectrum, windows.protocol.exponent_steps
-            found = model.lyapunov_exponents(free_contexts, steps, len(known))
-            return np.tile(known, (len(found), 1)), found
+    """Truth and forecast, in the shapes of this kind of data, in the system's own units:
+
+    sMAPE and the like depend on the origin. Exponents are per unit of time anyway.
+    """
+    model, protocol = fitted[0], windows.protocol
+    seen = _seen_by(model, windows)
+
+    def in_units(forecast: np.ndarray) -> np.ndarray:
+        return forecast if model.raw_units else windows.in_units(forecast)
+
+    if data == "exponents":
+        assert isinstance(model, zoo.Differentiable)
+        known, contexts = windows.spectrum, seen(windows.free_contexts)
+        found = model.lyapunov_exponents(contexts, protocol.exponent_steps, len(known))
+        return np.tile(known, (len(found), 1)), found
+    if data == "free_runs":
+        truth = windows.free_truth
+        forecast = model.predict(seen(windows.free_contexts), truth.shape[1])
+        return windows.in_units(truth), in_units(forecast)
+    truth = windows.truth
+    parts = []
+    for one, contexts in zip(fitted, np.split(seen(windows.contexts), len(fitted)), strict=True):
+        if data == "windows":
+            parts.append(one.predict(contexts, truth.shape[1]))
+        else:
+            assert isinstance(one, zoo.Sampler)
+            parts.append(one.sample(contexts, truth.shape[1], protocol.samples, seed=seed))
+    forecast = np.concatenate(parts, axis=0 if data == "windows" else 1)
+    return windows.in_units(truth), in_units(forecast)
 
 
 def no_values(

@@ -375,7 +375,7 @@ def run(
             highlight=False,
         )
         raise typer.Exit(130) from None
-    _conclude(console, results, chosen.name)
+    _conclude(console, results, chosen)
 
 
 @app.command()
@@ -383,18 +383,25 @@ def leaderboard(
     suite: SuiteName = "standard",
     results: Results = Path("results"),
     metric: Annotated[
-        str, typer.Option(help="One of `dysts-bench list metrics`.")
-    ] = "valid_prediction_time",
+        str | None,
+        typer.Option(help="One of `dysts-bench list metrics`; default: the suite's primary one."),
+    ] = None,
     format: Annotated[Format, typer.Option(help="Of what is printed or written.")] = Format.table,
     output: Annotated[Path | None, typer.Option(help="A file instead of the screen.")] = None,
 ) -> None:
     """The table of reference and local results; a failure ranks below every value."""
     from dysts_bench import display, records
-    from dysts_bench.leaderboard import as_text
+    from dysts_bench.leaderboard import PRIMARY, as_text
     from dysts_bench.leaderboard import leaderboard as table_of
+    from dysts_bench.task import read_suite, suite_names
 
     with _readable_errors():
-        table = table_of(records.load_results(results, suite), metric)
+        name = suite
+        if suite.endswith(".toml") or suite in suite_names():
+            known = read_suite(suite)
+            name, metric = known.name, metric or known.metrics[0]
+        metric = metric or PRIMARY  # of rows whose suite is not at hand
+        table = table_of(records.load_results(results, name), metric)
     if output is not None:
         chosen = Format.csv if format is Format.table else format
         records.write_atomically(output, as_text(table, chosen.value))
@@ -492,18 +499,18 @@ def _doing(executor: "Executor") -> str:
     return ", ".join(names)
 
 
-def _conclude(console: "Console", results: Path, suite: str) -> None:
+def _conclude(console: "Console", results: Path, suite: "Suite") -> None:
     """Write leaderboard.csv from everything there is, and print it."""
     from dysts_bench import display, records
     from dysts_bench.leaderboard import as_text, failures
     from dysts_bench.leaderboard import leaderboard as table_of
 
-    rows = records.load_results(results, suite)
-    table = table_of(rows)
-    name = "leaderboard.csv" if suite == "standard" else f"leaderboard-{suite}.csv"
+    rows, primary = records.load_results(results, suite.name), suite.metrics[0]
+    table = table_of(rows, primary)
+    name = "leaderboard.csv" if suite.name == "standard" else f"leaderboard-{suite.name}.csv"
     records.write_atomically(results / name, as_text(table, "csv"))
-    display.print_leaderboard(console, table, "valid_prediction_time")
-    display.print_failures(console, failures(rows))
+    display.print_leaderboard(console, table, primary)
+    display.print_failures(console, failures(rows, primary))
 
 
 def _found(measured: "Measured") -> str:

@@ -5,6 +5,7 @@ task into the arrays that a model and the metrics see. Arrays are (trajectories,
 (windows, horizon, dim).
 """
 
+import csv
 import hashlib
 import json
 import math
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -21,12 +22,14 @@ from jaxtyping import Float
 import systems
 from dysts_bench.metrics import Facts, find
 from systems.catalog import Edition
+from systems.generate import Observe
 
 if TYPE_CHECKING:
     from systems.lanes import Precision
 
 _SUITES = Path(__file__).parent / "suites"
 # Each role has initial states of its own, so that nothing a model has seen is asked of it again.
+Role = Literal["train", "validation", "test", "free_runs"]
 _ROLES = {"train": 1, "validation": 2, "test": 3, "free_runs": 4}
 _JUDGED = ("test", "free_runs")  # only these need be right for many Lyapunov times
 _SEEDS_PER_SUITE_SEED = 10
@@ -45,11 +48,14 @@ class Protocol:
     """The numbers of a suite; what each means stands beside it in suites/standard.toml."""
 
     points_per_time_unit: int
+    time_unit: str
+    fit_on: str
     train_points: int
     validation_points: int
     windows: int
     context: int
     horizon: float
+    horizon_unit: str
     horizon_max_steps: int
     free_runs: int
     free_context: int
@@ -81,9 +87,10 @@ class Suite:
     edition: Edition
     track: str
     seed: int
-    metrics: tuple[str, ...]  # that get rows, in this order
+    metrics: tuple[str, ...]  # that get rows, in this order; the first is the primary one
     protocol: Protocol
     profiles: dict[str, Profile]
+    periods: dict[str, float] | None = None  # by system, in place of the catalog's
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ class Task:
     metrics: tuple[str, ...]
     protocol: Protocol
     seed: int
+    period: float | None = None  # in system time, in place of the catalog's
 
     @property
     def name(self) -> str:
@@ -113,13 +121,15 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """The arrays of a task, standardised with the training mean and deviation, and read-only.
+    """The arrays of a task, standardised with mean and deviation of one trajectory, and read-only.
 
-    `truth` is free of observation noise; it ends at the horizon, or where the catalog's
-    certificate does. `spectrum` are the system's Lyapunov exponents, as many as the catalog knows.
+    That trajectory is `train`; under a protocol that fits to the contexts, `train` is these, and
+    the trajectory is `validation`. `truth` is free of observation noise; it ends at the horizon, or
+    where the catalog's certificate does. `spectrum` are the system's Lyapunov exponents, as many as
+    the catalog knows.
     """
 
-    train: Float[np.ndarray, "1 train_points dim"]
+    train: Float[np.ndarray, "trajectories train_points dim"]
     validation: Float[np.ndarray, "1 validation_points dim"]
     contexts: Float[np.ndarray, "windows context dim"]
     truth: Float[np.ndarray, "windows horizon dim"]
@@ -160,6 +170,7 @@ def read_suite(name: str | Path) -> Suite:
             find(metric)
         except (KeyError, ValueError) as error:
             raise SuiteError(f"{path}: metrics: {error.args[0]}") from error
+    _require_sense(table, path)
     if outside and table["name"] in suite_names():  # its rows would mix with the reference
         raise SuiteError(f"{path}: the name {table['name']!r} is taken: give your suite another.")
     protocol = {f.name: f.type(table["protocol"][f.name]) for f in fields(Protocol)}  # type: ignore[operator]
@@ -174,7 +185,49 @@ def read_suite(name: str | Path) -> Suite:
         metrics=tuple(table["metrics"]),
         protocol=Protocol(**protocol),
         profiles=profiles,
+        periods=_read_periods(path.parent / table["periods"]) if "periods" in table else None,
     )
+
+
+def _require_sense(table: dict[str, Any], path: Path) -> None:
+    """What a schema cannot say."""
+    protocol = table["protocol"]
+    if not all(map(math.isfinite, (protocol["horizon"], protocol["noise"]))):
+        raise SuiteError(f"{path}: protocol: horizon and noise must be finite numbers.")
+    long = [name for name in table["metrics"] if find(name).data in ("free_runs", "exponents")]
+    if long and not protocol["free_runs"]:
+        raise SuiteError(f"{path}: {', '.join(long)} need free runs; protocol.free_runs is 0.")
+    if protocol["fit_on"] == "context":
+        if protocol["train_points"] != protocol["context"]:
+            raise SuiteError(
+                f"{path}: protocol: what is fitted to its context has as many training points as "
+                f"context; got {protocol['train_points']} and {protocol['context']}."
+            )
+        if protocol["free_runs"]:
+            raise SuiteError(
+                f"{path}: protocol: a model fitted to each context has no free runs; set "
+                f"free_runs = 0, got {protocol['free_runs']}."
+            )
+
+
+def _read_periods(path: Path) -> dict[str, float]:
+    """Periods from a CSV file with the columns system and period."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            periods = {row["system"]: float(row["period"]) for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise SuiteError(f"{path}: no CSV of the columns system and period: {error!r}") from error
+    wrong = [name for name, period in periods.items() if not 0 < period < math.inf]
+    if wrong:
+        raise SuiteError(f"{path}: periods are positive numbers; those of {wrong} are not.")
+    return periods
+
+
+def _period_of(suite: Suite, name: str) -> float:
+    assert suite.periods is not None
+    if name not in suite.periods:
+        raise SuiteError(f"suite {suite.name} gives no period for {name}: add it to its file.")
+    return suite.periods[name]
 
 
 def tasks(suite: Suite, system_names: list[str]) -> list[Task]:
@@ -189,6 +242,7 @@ def tasks(suite: Suite, system_names: list[str]) -> list[Task]:
             metrics=suite.metrics,
             protocol=suite.protocol,
             seed=suite.seed,
+            period=None if suite.periods is None else _period_of(suite, name),
         )
         for name in system_names
     ]
@@ -210,13 +264,13 @@ class Clock:
 
 
 def clock(task: Task) -> Clock:
-    """dt = min(period, Lyapunov time) / points; the horizon ends with the certificate, too.
+    """dt = the protocol's time unit / points; the horizon ends with the certificate, too.
 
     The certificate counts from the start of the forecast, since a small error in the context's
     past shrinks along the attractor while one made after it grows.
     """
-    system = systems.load(task.system, edition=task.edition)
-    period, lyapunov_time = system.period, system.lyapunov_time
+    system, protocol = systems.load(task.system, edition=task.edition), task.protocol
+    period, lyapunov_time = task.period or system.period, system.lyapunov_time
     if not (math.isfinite(period) and period > 0 and lyapunov_time > 0):
         raise DataError(
             f"{task.system}: a task needs a positive period and Lyapunov time; the catalog has "
@@ -224,10 +278,14 @@ def clock(task: Task) -> Clock:
         )
     chaotic = math.isfinite(lyapunov_time)
     unit = lyapunov_time if chaotic else period
-    dt = min(period, lyapunov_time) / task.protocol.points_per_time_unit
+    sampled = {"period": period, "lyapunov_time": unit, "shorter": min(period, lyapunov_time)}
+    dt = sampled[protocol.time_unit] / protocol.points_per_time_unit
+    horizon = protocol.horizon
+    if protocol.horizon_unit == "period":
+        horizon *= period / unit
     certified = system.certified_horizon.get(_precision(task, system), math.inf)
     # The last sample within the horizon; 1e-9 so that rounding can't make 749 of 750.
-    steps = math.floor(min(task.protocol.horizon, certified) * unit / dt * (1 + 1e-9))
+    steps = math.floor(min(horizon, certified) * unit / dt * (1 + 1e-9))
     steps = min(steps, task.protocol.horizon_max_steps)
     if steps < 1:
         raise DataError(
@@ -242,39 +300,27 @@ def load(task: Task) -> Windows:
 
     Raises DataError when a coordinate is constant or not finite, so that no model is blamed for it.
     """
-    system = systems.load(task.system, edition=task.edition)
-    protocol, time = task.protocol, clock(task)
-    precision = _precision(task, system)
-    observe = "all" if protocol.observe == "all" else list(system.observables[:1])
-
-    def sample(role: str, points: int, trajectories: int, noise: float) -> np.ndarray:
-        seed = _SEEDS_PER_SUITE_SEED * task.seed + _ROLES[role]
-        states = system.trajectory(
-            points,
-            dt=time.dt,
-            trajectories=trajectories,
-            seed=seed,
-            noise=noise,
-            observe=observe,
-            precision=precision if role in _JUDGED else "double",
-        ).states
-        if not np.isfinite(states).all():
-            raise DataError(f"{task.system}: the {role} trajectories hold NaN or infinity.")
-        return states
-
-    test = ("test", protocol.context + time.steps, protocol.windows)
-    free = ("free_runs", protocol.free_context + protocol.free_steps, protocol.free_runs)
-    raw_train = sample("train", protocol.train_points, 1, protocol.noise)
-    mean, std = _scale(task, raw_train)
-    train = _standardised(raw_train, mean, std)
-    validation = _standardised(
-        sample("validation", protocol.validation_points, 1, protocol.noise), mean, std
+    protocol, noise = task.protocol, task.protocol.noise
+    raw_seen = trajectories(task, "test", noise=noise)
+    raw_validation = trajectories(task, "validation", noise=noise)
+    if protocol.fit_on == "context":
+        raw_train = raw_seen[:, : protocol.context]
+        mean, std = _scale(task, raw_validation)
+    else:
+        raw_train = trajectories(task, "train", noise=noise)
+        mean, std = _scale(task, raw_train)
+    train, validation, seen_test = (
+        _standardised(x, mean, std) for x in (raw_train, raw_validation, raw_seen)
     )
-    seen_test = _standardised(sample(*test, protocol.noise), mean, std)
-    seen_free = _standardised(sample(*free, protocol.noise), mean, std)
     # Seen with noise, judged without: the same trajectories once more.
-    true_test = _standardised(sample(*test, 0.0), mean, std) if protocol.noise else seen_test
-    true_free = _standardised(sample(*free, 0.0), mean, std) if protocol.noise else seen_free
+    true_test = _standardised(trajectories(task, "test"), mean, std) if noise else seen_test
+    seen_free = true_free = seen_test[:0]
+    if protocol.free_runs:
+        seen_free = _standardised(trajectories(task, "free_runs", noise=noise), mean, std)
+        true_free = seen_free
+        if noise:
+            true_free = _standardised(trajectories(task, "free_runs"), mean, std)
+    system, time = systems.load(task.system, edition=task.edition), clock(task)
     return Windows(
         train=train,
         validation=validation,
@@ -291,6 +337,40 @@ def load(task: Task) -> Windows:
             [mean, std, train, validation, seen_test, true_test, seen_free, true_free]
         ),
     )
+
+
+def trajectories(
+    task: Task, role: Role, *, noise: float = 0.0, observe: Observe | None = None
+) -> Float[np.ndarray, "trajectories times dim"]:
+    """Those of a role in the system's units, from the cache; observed as the protocol says.
+
+    Raises DataError if they are not finite.
+    """
+    system, protocol, time = (
+        systems.load(task.system, edition=task.edition),
+        task.protocol,
+        clock(task),
+    )
+    points, count = {
+        "train": (protocol.train_points, 1),
+        "validation": (protocol.validation_points, 1),
+        "test": (protocol.context + time.steps, protocol.windows),
+        "free_runs": (protocol.free_context + protocol.free_steps, protocol.free_runs),
+    }[role]
+    if observe is None:
+        observe = "all" if protocol.observe == "all" else list(system.observables[:1])
+    states = system.trajectory(
+        points,
+        dt=time.dt,
+        trajectories=count,
+        seed=_SEEDS_PER_SUITE_SEED * task.seed + _ROLES[role],
+        noise=noise,
+        observe=observe,
+        precision=_precision(task, system) if role in _JUDGED else "double",
+    ).states
+    if not np.isfinite(states).all():
+        raise DataError(f"{task.system}: the {role} trajectories hold NaN or infinity.")
+    return states
 
 
 def _precision(task: Task, system: systems.System) -> "Precision":

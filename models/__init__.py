@@ -43,6 +43,7 @@ ZOO: dict[str, str] = {
     "neural_ode": "models.neural_ode:NeuralODE",
     "sindy": "models.sparse_ode:SINDy",
     "kernel": "models.kernel:Kernel",
+    "best_of": "models.selection:BestOf",
 }
 
 ENTRY_POINTS = "dysts_bench.models"

@@ -3,7 +3,7 @@
 Candidates are compared by free runs on validation data, never by one-step error: a model can be
 excellent one step ahead and unstable after ten. The score of a free run is the number of steps
 until its normalised error first exceeds THRESHOLD, averaged over windows; ties are broken by the
-mean logarithm of the error. Data are standardised, so errors are in units of standard deviations.
+mean logarithm of the error. Errors are in units of standard deviations.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from models._progress import report
 from models.base import FitError, Forecast, Trajectories, Windows, end_at_divergence
 
 THRESHOLD = 0.4
@@ -34,10 +35,11 @@ class FreeRuns:
 
     contexts: Windows
     truths: Forecast
+    scale: Float[np.ndarray, "dim"] | float = 1.0  # a standard deviation
 
     def most_steps(self, probe: Forecast) -> float:
         """The most steps that a candidate whose runs begin with `probe` could score."""
-        error = normalised_error(probe, self.truths[:, : probe.shape[1]])
+        error = normalised_error(probe, self.truths[:, : probe.shape[1]], self.scale)
         return _mean_steps(error, unbroken=self.truths.shape[1])
 
 
@@ -51,8 +53,11 @@ def split(
     return train[:, :cut], train[:, cut:]
 
 
-def free_runs(validation: Trajectories, *, context: int) -> FreeRuns:
-    """Evenly spaced windows (they may overlap); shorter and fewer when data are short."""
+def free_runs(validation: Trajectories, *, context: int, raw_units: bool = False) -> FreeRuns:
+    """Evenly spaced windows (they may overlap); shorter and fewer when data are short.
+
+    Data in `raw_units` are not standardised.
+    """
     times = validation.shape[1]
     steps = min(STEPS, (times - context) // 2)
     if steps < 1:
@@ -66,18 +71,23 @@ def free_runs(validation: Trajectories, *, context: int) -> FreeRuns:
     return FreeRuns(
         contexts=np.stack([x[start - context : start] for x, start in cuts]),
         truths=np.stack([x[start : start + steps] for x, start in cuts]),
+        scale=validation.std(axis=(0, 1)) if raw_units else 1.0,
     )
 
 
-def score(forecast: Forecast, truth: Forecast) -> tuple[float, float]:
+def score(
+    forecast: Forecast, truth: Forecast, scale: Float[np.ndarray, "dim"] | float = 1.0
+) -> tuple[float, float]:
     """(mean number of steps below THRESHOLD, minus the mean log error): larger is better."""
-    error = normalised_error(forecast, truth)
+    error = normalised_error(forecast, truth, scale)
     return _mean_steps(error, unbroken=error.shape[1]), -float(np.log(error).mean())
 
 
-def normalised_error(forecast: Forecast, truth: Forecast) -> Float[np.ndarray, "windows horizon"]:
+def normalised_error(
+    forecast: Forecast, truth: Forecast, scale: Float[np.ndarray, "dim"] | float = 1.0
+) -> Float[np.ndarray, "windows horizon"]:
     """Root mean square over coordinates, kept within [1e-15, 1e3]; NaN counts as 1e3."""
-    error = np.sqrt(((forecast - truth) ** 2).mean(axis=2))
+    error = np.sqrt((((forecast - truth) / scale) ** 2).mean(axis=2))
     return np.clip(np.nan_to_num(error, nan=1e3), 1e-15, 1e3)
 
 
@@ -108,12 +118,13 @@ def ranked_on_free_runs(
     tried, most_steps = 0, 0.0
     for chosen, fitted in trials:
         tried += 1
+        report(tried, None, "candidates")
         probe = run(fitted, runs.contexts, min(PROBE, runs.truths.shape[1]))
         if runs.most_steps(probe) < NEARLY * most_steps:
             continue  # it can no longer come near the best
         forecast = end_at_divergence(run(fitted, runs.contexts, runs.truths.shape[1]))
         if not np.isnan(forecast[:, 0]).all():
-            scored.append((score(forecast, runs.truths), (chosen, fitted)))
+            scored.append((score(forecast, runs.truths, runs.scale), (chosen, fitted)))
             most_steps = max(most_steps, scored[-1][0][0])
     if not scored:
         raise FitError(

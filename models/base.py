@@ -5,8 +5,9 @@ A model that can do more than `predict` derives from `Sampler`, which draws fore
 
 Shapes: `train`, `validation` (trajectories, times, dim); `context` (windows, context, dim);
 forecasts (windows, horizon, dim). float64, standardised with the training mean and standard
-deviation by whoever calls; `dt` is the sampling interval in the system's time. Horizons and
-context lengths are in steps: a forecaster knows no Lyapunov time and no equations.
+deviation by whoever calls, unless a model asks for `raw_units`; `dt` is the sampling interval in
+the system's time. Horizons and context lengths are in steps: a forecaster knows no Lyapunov time
+and no equations.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from typing import Any, ClassVar, TypeVar, final
 import numpy as np
 from jaxtyping import Float
 
+from models._progress import Listener, heard_by, report
 from models._tangent import States, Tangents, growth_rates
 
 # A leading underscore: each argument has a length of its own.
@@ -55,6 +57,10 @@ class Forecaster(ABC):
     # Named sets of hyperparameters: create("esn:gilpin2023").
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
 
+    # Wants data in the system's own units, not standardised: what a study of raw data repeats. (A
+    # model that can have it both ways makes a field of it.)
+    raw_units: bool = False
+
     # Set by fit. (No dataclass fields: they are not hyperparameters.)
     dim_: int = 0  # 0: not fitted
     dt_: float = np.nan
@@ -70,28 +76,35 @@ class Forecaster(ABC):
         dt: float,
         validation: Trajectories | None = None,
         seed: int = 0,
+        progress: Listener | None = None,
     ) -> Model:
         """Learn from `train`; choose hyperparameters by free runs on `validation`.
 
-        Without `validation` a model that chooses holds back the tail of `train` for it.
+        Without `validation` a model that chooses holds back the tail of `train` for it. As it goes,
+        `progress(done, total, what)` is called, with total None where it is not known beforehand.
         Raises ValueError for data of the wrong shape or with NaN, FitError if nothing fits.
         """
         train, validation = checked_training(train, dt, validation)
         self.dim_, self.context_needed_, self.context_used_, self.chosen_ = 0, 1, None, {}
-        self._fit(train, dt=float(dt), validation=validation, seed=seed)
+        with heard_by(progress):
+            self._fit(train, dt=float(dt), validation=validation, seed=seed)
         self.dim_, self.dt_ = train.shape[2], float(dt)
         return self
 
     @final
-    def predict(self, context: Windows, horizon: int) -> Forecast:
-        """Continue each window of `context` by `horizon` steps.
+    def predict(
+        self, context: Windows, horizon: int, *, progress: Listener | None = None
+    ) -> Forecast:
+        """Continue each window of `context` by `horizon` steps; `progress` as in `fit`.
 
         A forecast that leaves |x| < 1e3 or is not finite has diverged: it is NaN from there on.
         Raises ValueError for a context that does not fit the model, RuntimeError before `fit`.
         """
         context = _accepted(self, context)
         _at_least_one("horizon", "steps", horizon)
-        forecast = self._predict(context, int(horizon))
+        with heard_by(progress):
+            forecast = self._predict(context, int(horizon))
+            report(int(horizon), int(horizon), "steps")
         _require_shape(self, "_predict", forecast, (len(context), horizon, self.dim_))
         return end_at_divergence(forecast)
 

@@ -45,6 +45,7 @@ def check_forecaster(model: type[Forecaster] | Forecaster) -> None:
     for dim in (1, 3, 5):
         _check_shapes_and_values(unfitted, dim)
     _check_inputs_stay(unfitted)
+    _check_progress(unfitted)
     fitted = _fit(unfitted, dim=3, seed=0)
     _check_predict_is_repeatable(fitted)
     _check_data_matter(unfitted, fitted)
@@ -104,6 +105,24 @@ def _check_inputs_stay(unfitted: Forecaster) -> None:
         untouched == hyperparameters(unfitted),
         "fit leaves the hyperparameters as they are (what it finds goes to chosen_)",
         f"{hyperparameters(unfitted)} became {untouched}",
+    )
+
+
+def _check_progress(unfitted: Forecaster) -> None:
+    train, validation = _problem(1)
+    told: list[tuple[int, int | None, str]] = []
+
+    def listen(done: int, total: int | None, what: str) -> None:
+        told.append((done, total, what))
+
+    model = copy.deepcopy(unfitted)
+    model.fit(train, dt=0.1, validation=validation, progress=listen)
+    model.predict(_context(1), HORIZON, progress=listen)
+    wrong = [now for now in told if now[0] < 0 or (now[1] is not None and now[0] > now[1])]
+    _require(
+        bool(told) and not wrong,
+        "progress is reported as (done, total or None, of what), and done is at most total",
+        f"it was told {wrong[:3] or 'nothing'}",
     )
 
 

@@ -67,6 +67,7 @@ class NeuralODE(Differentiable):
     scaled: bool = True
     initial_std: float | None = None
     checks: int = 5
+    raw_units: bool = False
 
     stochastic: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
@@ -78,6 +79,7 @@ class NeuralODE(Differentiable):
                 "final_rate": 1e-2,
                 "scaled": False,
                 "initial_std": 0.1,
+                "raw_units": True,
             },
         }
     )
@@ -192,9 +194,9 @@ class _Problem:
     seed: int
 
     @classmethod
-    def of(cls, task: Training) -> "_Problem":
+    def of(cls, task: Training, raw_units: bool) -> "_Problem":
         fit_on, held_out = split(task.train, task.validation)
-        return cls(fit_on, free_runs(held_out, context=1), task.seed)
+        return cls(fit_on, free_runs(held_out, context=1, raw_units=raw_units), task.seed)
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ def _trained(
     outcomes: list[Any] = []
     for task in trainings:
         try:
-            outcomes.append(_Problem.of(task))
+            outcomes.append(_Problem.of(task, model.raw_units))
         except FitError as error:
             outcomes.append(error)
     problems = [problem for problem in outcomes if isinstance(problem, _Problem)]

@@ -54,6 +54,7 @@ class NVAR(Differentiable):
     constant: bool = True
     increment: bool = True  # the ridge pulls towards persistence; False: towards zero
     limit: int = 500
+    raw_units: bool = False
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
@@ -65,9 +66,15 @@ class NVAR(Differentiable):
                 "ridges": (1e-4,),
                 "increment": False,
                 "limit": 2000,
+                "raw_units": True,
             },
             # Lorenz63 in Gauthier et al. (2021), who fit 400 points in raw units.
-            "gauthier2021": {"delays": ((2, 1),), "orders": ((2,),), "ridges": (2.5e-6,)},
+            "gauthier2021": {
+                "delays": ((2, 1),),
+                "orders": ((2,),),
+                "ridges": (2.5e-6,),
+                "raw_units": True,
+            },
         }
     )
 
@@ -75,7 +82,8 @@ class NVAR(Differentiable):
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
     ) -> None:
         fit_on, held_out = split(train, validation)
-        runs = free_runs(held_out, context=min(150, held_out.shape[1] // 3))
+        context = min(150, held_out.shape[1] // 3)
+        runs = free_runs(held_out, context=context, raw_units=self.raw_units)
         delays = self.delays
         if len(delays) > 1:
             scouted = self._trials(fit_on, runs, delays, SCOUTING_ROWS)
@@ -159,6 +167,7 @@ class ESN(Differentiable):
     increment: bool = True
     washout: int = 100
     scouts: int = 200
+    raw_units: bool = False
 
     stochastic: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
@@ -178,6 +187,7 @@ class ESN(Differentiable):
                 "squares": False,
                 "reads_input": False,
                 "increment": False,
+                "raw_units": True,
             },
         }
     )
@@ -186,7 +196,8 @@ class ESN(Differentiable):
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
     ) -> None:
         fit_on, held_out = split(train, validation)
-        runs = free_runs(held_out, context=min(self.washout, held_out.shape[1] // 3))
+        context = min(self.washout, held_out.shape[1] // 3)
+        runs = free_runs(held_out, context=context, raw_units=self.raw_units)
         rng = np.random.default_rng(seed)
         dynamics = self.dynamics
         if len(dynamics) > 1:

@@ -27,11 +27,14 @@ metrics = ["valid_prediction_time", "smape", "power_spectrum_distance"]
 
 [protocol]
 points_per_time_unit = 20
+time_unit = "shorter"
+fit_on = "train"
 train_points = 400
 validation_points = 200
 windows = 3
 context = 60
 horizon = 2.0
+horizon_unit = "lyapunov_time"
 horizon_max_steps = 100
 free_runs = 2
 free_context = 60

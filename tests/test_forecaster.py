@@ -291,3 +291,16 @@ def test_importing_the_zoo_and_its_models_loads_no_heavy_library() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+def test_progress_is_heard_by_whoever_asks_and_only_then() -> None:
+    train, told = TRAIN, []
+    model = models.create("nvar", limit=40, delays=((1, 1),))
+    model.fit(train, dt=0.1, progress=lambda *now: told.append(now))
+    candidates = [now for now in told if now[2] == "candidates"]
+    assert [done for done, _, _ in candidates[:3]] == [1, 2, 3]
+    model.predict(train[:, -5:], 7, progress=lambda *now: told.append(now))
+    assert told[-1] == (7, 7, "steps")
+    count = len(told)
+    model.fit(train, dt=0.1)
+    assert len(told) == count

@@ -29,11 +29,14 @@ from dysts_bench.task import DataError, Protocol, Task, load
 
 PROTOCOL = Protocol(
     points_per_time_unit=10,
+    time_unit="shorter",
+    fit_on="train",
     train_points=200,
     validation_points=100,
     windows=4,
     context=20,
     horizon=3.0,
+    horizon_unit="lyapunov_time",
     horizon_max_steps=1000,
     free_runs=2,
     free_context=20,
@@ -79,6 +82,20 @@ FILE = textwrap.dedent(
 
         def _advance(self, state, tangents):
             return state, 2 * tangents
+
+
+    @dataclass(kw_only=True)
+    class Remembers(Good, Sampler):
+        # The mean of what it was fitted to.
+        def _fit(self, train, *, dt, validation, seed):
+            self.mean_, self.validation_ = train.mean(axis=(0, 1)), validation
+            self.chosen_ = {"first": train[0, 0, 0]}
+
+        def _predict(self, context, horizon):
+            return np.tile(self.mean_, (len(context), horizon, 1))
+
+        def _sample(self, context, horizon, samples, seed):
+            return np.repeat(self._predict(context, horizon)[None], samples, axis=0)
 
 
     @dataclass(kw_only=True)
@@ -296,6 +313,35 @@ def test_a_model_that_can_do_more_is_scored_on_more(mine):
     truth, samples = windows.in_units(windows.truth), windows.in_units(samples)
     expected = METRICS["crps"](truth, samples, windows.facts)
     assert results["crps"].value == pytest.approx(np.median(expected))
+
+
+def test_under_a_protocol_that_fits_to_contexts_each_window_has_a_model_of_its_own(mine):
+    protocol = replace(PROTOCOL, fit_on="context", train_points=20, free_runs=0)
+    each = replace(task(), protocol=protocol, metrics=("mse", "crps"))
+    windows = load(each)
+    found = {r.metric: r for r in run([each], [mine("Remembers")])}
+    assert set(found) == {"mse", "crps"}
+    # Remembers forecasts the mean of its training data, and here that is the context's
+    means = windows.contexts.mean(axis=1, keepdims=True)
+    forecast = windows.in_units(np.repeat(means, windows.truth.shape[1], axis=1))
+    truth = windows.in_units(windows.truth)
+    expected = METRICS["mse"](truth, forecast, windows.facts)
+    assert found["mse"].value == pytest.approx(np.median(expected))
+    chosen = json.loads(found["mse"].hyperparameters)["chosen"]
+    assert [each["first"] for each in chosen] == windows.contexts[:, 0, 0].tolist()
+
+
+def test_a_model_that_asks_for_raw_units_sees_them_and_answers_in_them(mine):
+    windows = load(task())
+    model = mine("Remembers").create()
+    model.raw_units = True
+    evaluation = evaluate(windows, model, seed=0, metrics=["mse"])
+    assert model.chosen_["first"] == windows.in_units(windows.train)[0, 0, 0]
+    assert model.validation_ == pytest.approx(windows.in_units(windows.validation))
+    mean = windows.in_units(windows.train).mean(axis=(0, 1))
+    truth = windows.in_units(windows.truth)
+    expected = METRICS["mse"](truth, np.broadcast_to(mean, truth.shape), windows.facts)
+    assert evaluation.measurements[0].value == pytest.approx(np.median(expected))
 
 
 @pytest.mark.parametrize(("value", "status"), [(np.inf, "unsupported"), (np.nan, "crash")])

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import systems
 from dysts_bench import task as task_module
 from dysts_bench.task import (
     DataError,
@@ -22,11 +23,14 @@ from dysts_bench.task import (
 
 TINY = Protocol(
     points_per_time_unit=10,
+    time_unit="shorter",
+    fit_on="train",
     train_points=200,
     validation_points=100,
     windows=3,
     context=20,
     horizon=4.0,
+    horizon_unit="lyapunov_time",
     horizon_max_steps=1000,
     free_runs=2,
     free_context=20,
@@ -76,6 +80,23 @@ def a_task(**changes):
     return Task("tiny", 1, "Clockwork", "corrected", "main", ("mse",), protocol, seed=0)
 
 
+def test_time_is_counted_in_the_unit_that_the_protocol_names(system):
+    # the period is 1, the Lyapunov time 2
+    assert clock(a_task(time_unit="shorter")).dt == 0.1
+    assert clock(a_task(time_unit="period")).dt == 0.1
+    assert clock(a_task(time_unit="lyapunov_time")).dt == 0.2
+    assert clock(replace(a_task(time_unit="period"), period=3.0)).dt == pytest.approx(0.3)
+    assert clock(a_task(horizon=4.0, horizon_unit="lyapunov_time")).steps == 80
+    assert clock(a_task(horizon=4.0, horizon_unit="period")).steps == 40
+
+
+def test_a_protocol_that_fits_to_contexts_scales_by_the_other_trajectory(system):
+    arrays = load(a_task(fit_on="context", context=20, train_points=20, free_runs=0))
+    assert np.array_equal(arrays.train, arrays.contexts)
+    assert arrays.validation.mean(axis=(0, 1)) == pytest.approx([0, 0], abs=1e-12)
+    assert arrays.validation.std(axis=(0, 1)) == pytest.approx([1, 1])
+
+
 # ---- suites ----------------------------------------------------------------------------------
 
 
@@ -84,11 +105,14 @@ def test_standard_version_2_is_the_published_protocol():
     assert (suite.version, suite.edition, suite.track) == (2, "corrected", "main")
     assert asdict(suite.protocol) == {
         "points_per_time_unit": 30,
+        "time_unit": "shorter",
+        "fit_on": "train",
         "train_points": 6000,
         "validation_points": 2000,
         "windows": 20,
         "context": 512,
         "horizon": 25.0,
+        "horizon_unit": "lyapunov_time",
         "horizon_max_steps": 3000,
         "free_runs": 4,
         "free_context": 512,
@@ -113,6 +137,39 @@ def test_the_schema_and_the_protocol_have_the_same_fields():
     assert list(schema["properties"]) == schema["required"] == names
 
 
+def test_gilpin2023_is_the_task_of_the_study():
+    suite = read_suite("gilpin2023")
+    assert suite.metrics[0] == "smape" and suite.edition == "dysts"
+    [task] = tasks(suite, ["Lorenz"])
+    assert task.period == 1.5008  # of dysts: ours is half as long
+    arrays, time = load(task), clock(task)
+    assert time.dt == pytest.approx(0.015008) and time.steps == 200
+    assert arrays.train.shape == (1, 1000, 3) and arrays.truth.shape == (1, 200, 3)
+    assert np.array_equal(arrays.train, arrays.contexts)
+    assert arrays.validation.shape == (1, 1200, 3)
+    assert arrays.free_truth.shape[0] == 0
+    # the truth goes on where the training data end
+    system = systems.load("Lorenz", edition="dysts")
+    ends = arrays.in_units(np.concatenate([arrays.train[0, -1:], arrays.truth[0, :1]]))
+    on = systems.simulate(system, np.array([0.0, time.dt]), initial=ends[:1]).states[0, 1]
+    assert on == pytest.approx(ends[1], rel=1e-9)
+
+
+def test_a_file_of_periods_is_checked(tmp_path):
+    text = standard_text().replace('name = "standard"', 'name = "mine"')
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace("seed = 0", 'seed = 0\nperiods = "mine.csv"', 1))
+    with pytest.raises(SuiteError, match=r"mine.csv: no CSV of the columns system and period"):
+        read_suite(path)
+    (tmp_path / "mine.csv").write_text("system,period\nLorenz,-1.0\n")
+    with pytest.raises(SuiteError, match=r"positive numbers; those of \['Lorenz'\]"):
+        read_suite(path)
+    (tmp_path / "mine.csv").write_text("system,period\nLorenz,1.5\n")
+    assert tasks(read_suite(path), ["Lorenz"])[0].period == 1.5
+    with pytest.raises(SuiteError, match="no period for Rossler"):
+        tasks(read_suite(path), ["Rossler"])
+
+
 def standard_text():
     return (task_module._SUITES / "standard.toml").read_text(encoding="utf-8")
 
@@ -130,6 +187,9 @@ def standard_text():
         ("seeds = 1", "seeds = 0", "profiles.quick.seeds"),
         ('"mse"', '"msee"', "metrics: there is no metric 'msee'. Did you mean mse"),
         ("[protocol]", "[protocol", "can't be read as TOML"),
+        ("free_runs = 4", "free_runs = 0", "need free runs; protocol.free_runs is 0"),
+        ('fit_on = "train"', 'fit_on = "context"', "6000 and 512"),
+        ("seed = 0", 'seed = 0\nperiods = "../x.csv"', "periods: '../x.csv' does not match"),
     ],
 )
 def test_a_broken_suite_is_refused_with_the_reason(tmp_path, old, new, said):

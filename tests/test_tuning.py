@@ -38,6 +38,17 @@ def test_divergence_counts_as_an_error_of_a_thousand() -> None:
     assert accuracy == pytest.approx(-(8 * np.log(0.1) + 2 * np.log(1e3)) / 10)
 
 
+def test_in_raw_units_errors_count_in_deviations_of_the_validation_data() -> None:
+    rng = np.random.default_rng(0)
+    validation = rng.normal(size=(1, 900, 2))
+    plain = free_runs(validation / validation.std(axis=(0, 1)), context=100)
+    raw = free_runs(validation * [100.0, 0.01], context=100, raw_units=True)
+    wrong = plain.truths + 0.3 * rng.normal(size=plain.truths.shape)
+    expected = score(wrong, plain.truths, plain.scale)
+    assert score(wrong * raw.scale, raw.truths, raw.scale) == pytest.approx(expected)
+    assert plain.scale == 1.0
+
+
 def test_free_runs_are_cut_from_validation_data() -> None:
     validation = np.arange(2 * 900 * 1.0).reshape(2, 900, 1)
     runs = free_runs(validation, context=100)
