@@ -51,10 +51,12 @@ calibrate: $(VENV)/.core ## measure what the catalog says of entries that change
 	@$(BENCH) calibrate --jobs $(JOBS)
 	@$(BENCH) calibrate --literature
 
-docs: $(VENV)/.core ## write the pages of docs/ that are made from the catalog and from docstrings
+docs: $(VENV)/.core ## write the pages of docs/ that are made from the catalog, docstrings and reference results
 	@$(VENV)/bin/python -m dysts_bench.catalog_pages
 	@$(VENV)/bin/python -m dysts_bench.certificates_page
 	@$(VENV)/bin/python -m dysts_bench.metrics_page
+	@$(VENV)/bin/python -m dysts_bench.study_page
+	@$(VENV)/bin/python -m dysts_bench.zoo_page
 
 test-resume: $(VENV)/.dev ## kill a run ten times, resume, compare leaderboards byte for byte
 	@$(VENV)/bin/python -m benchmarks.resume

@@ -57,7 +57,7 @@ def leaderboard(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame
     import pandas as pd
 
     results = results[results["suite_version"] == results["suite_version"].max()]
-    rows = _rows_of(results, metric)
+    rows = rows_of(results, metric)
     better = rows["higher_is_better"].unique()
     if len(better) > 1:
         raise ValueError(f"{metric}: rows disagree on whether higher is better; mixed versions?")
@@ -102,7 +102,7 @@ def as_text(table: "pd.DataFrame", format: str) -> str:
 
 def failures(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":
     """Every failed cell: model, source, system, seed, status and message, sorted."""
-    rows = _rows_of(results, metric)
+    rows = rows_of(results, metric)
     columns = ["model", "source", "system", "seed", "status", "message"]
     texts = dict.fromkeys(("model", "source", "system", "status", "message"), str)
     lost = rows.loc[rows["value"].isna(), columns].astype(texts)
@@ -113,7 +113,8 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _rows_of(results: "pd.DataFrame", metric: str) -> "pd.DataFrame":
+def rows_of(results: "pd.DataFrame", metric: str) -> "pd.DataFrame":
+    """The rows of one metric, the model's column with its preset; ValueError if there are none."""
     known = sorted(results["metric"].unique())
     if metric not in known:
         close = get_close_matches(metric, known, n=3) or known

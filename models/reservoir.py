@@ -173,12 +173,12 @@ class ESN(Differentiable):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
             "tuned": {},
-            # Gilpin (2023), up to the distributions of the random weights. Leaks up to 1.1 were
-            # tried there; above 1 is not a leak.
+            # Gilpin (2023): inputs of ±1 there, uniform ones of the same variance here. Leaks up to
+            # 1.1 were tried there; above 1 is not a leak.
             "gilpin2023": {
                 "units": 500,
                 "dynamics": tuple(
-                    (0.99, leak, 1.0, 0.0) for leak in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+                    (0.99, leak, 3**0.5, 0.0) for leak in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
                 ),
                 "ridges": (1e-4,),
                 "scouts": 500,

@@ -1,0 +1,52 @@
+"""The pages made from reference results say what these say."""
+
+import pandas as pd
+import pytest
+
+from dysts_bench import records, study_page, zoo_page
+from dysts_bench.study_page import PUBLISHED
+
+RESULTS = study_page.ROOT / "results"
+
+
+def reference(suite: str) -> pd.DataFrame:
+    rows = records.load_results(RESULTS, suite)
+    return rows[rows["source"] == "reference"]
+
+
+def test_the_pages_are_those_of_the_reference_results() -> None:
+    study = study_page.page(reference("gilpin2023"), pd.read_csv(PUBLISHED))
+    assert study_page.PAGE.read_text(encoding="utf-8") == study, "`make docs` writes it anew"
+    zoo = zoo_page.page(reference("standard"))
+    assert zoo_page.PAGE.read_text(encoding="utf-8") == zoo, "`make docs` writes it anew"
+
+
+def test_published_medians_are_those_of_the_study() -> None:
+    # as printed in the study's own summary of the same fits
+    known = {"nbeats": 42.169, "nhits": 63.551, "lstm": 63.905, "neural_ode": 72.553}
+    found = pd.read_csv(PUBLISHED).groupby("model")["value"].median()
+    assert found[list(known)].to_dict() == pytest.approx(known, abs=1e-3)
+
+
+def rows_of(model: str, values: list[float | None], **columns: object) -> pd.DataFrame:
+    every = {"preset": "", "metric": "smape", "seed": 0, "status": "ok"} | columns
+    systems = [f"System{i}" for i in range(len(values))]
+    return pd.DataFrame({"model": model, "system": systems, "value": values, **every})
+
+
+def test_a_failure_counts_as_the_worst_score() -> None:
+    published = pd.concat([rows_of(name, [10.0, 20.0, 60.0]) for name in study_page.BESIDE])
+    text = study_page.page(rows_of("esn", [1.0, None, 2.0]), published)
+    [line] = [line for line in text.splitlines() if line.startswith("| esn | 2 ")]
+    assert line == "| esn | 2 | 67.7 | 1.5 | 101 | 1 | ours |"
+
+
+def test_a_model_that_failed_says_so_and_one_that_was_not_run_is_left_out() -> None:
+    vpt = {"metric": "valid_prediction_time", "window": 0}
+    good = rows_of("nvar", [1.0, 2.0, 3.0], censored=[False, True, True], **vpt)
+    bad = rows_of("esn", [float("nan")], status="timeout", censored=None, **vpt)
+    text = zoo_page.page(pd.concat([good.assign(system="Lorenz"), bad.assign(system="Chua")]))
+    [nvar] = [line for line in text.splitlines() if line.startswith("| nvar")]
+    assert nvar.startswith("| nvar | ≥ 2 [1, 3] |  |")
+    [esn] = [line for line in text.splitlines() if line.startswith("| esn")]
+    assert esn == "| esn |  |  |  | timeout |  |  |  |"
