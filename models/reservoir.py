@@ -23,6 +23,7 @@ from models._regression import RIDGES, Regression
 from models._tuning import (
     SCOUTING_ROWS,
     FreeRuns,
+    best_on_continuation,
     best_on_free_runs,
     free_runs,
     ranked_on_free_runs,
@@ -55,6 +56,7 @@ class NVAR(Differentiable):
     increment: bool = True  # the ridge pulls towards persistence; False: towards zero
     limit: int = 500
     raw_units: bool = False
+    by_continuation: bool = False  # choose delays as studies do that split one series
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
@@ -67,6 +69,7 @@ class NVAR(Differentiable):
                 "increment": False,
                 "limit": 2000,
                 "raw_units": True,
+                "by_continuation": True,
             },
             # Lorenz63 in Gauthier et al. (2021), who fit 400 points in raw units.
             "gauthier2021": {
@@ -85,11 +88,19 @@ class NVAR(Differentiable):
         context = min(150, held_out.shape[1] // 3)
         runs = free_runs(held_out, context=context, raw_units=self.raw_units)
         delays = self.delays
+        every_row = fit_on.shape[0] * fit_on.shape[1]
+        if self.by_continuation:
+            found, _ = best_on_continuation(
+                lambda seen: self._trials(seen, runs, delays, every_row),
+                PolynomialMap.run,
+                held_out,
+            )
+            delays = ((found["taps"], found["stride"]),)
         if len(delays) > 1:
             scouted = self._trials(fit_on, runs, delays, SCOUTING_ROWS)
             found, _ = best_on_free_runs(scouted, PolynomialMap.run, runs)
             delays = ((found["taps"], found["stride"]),)
-        trials = self._trials(fit_on, runs, delays, fit_on.shape[0] * fit_on.shape[1])
+        trials = self._trials(fit_on, runs, delays, every_row)
         self.chosen_, self.map_ = best_on_free_runs(trials, PolynomialMap.run, runs)
         self.context_needed_ = self.context_used_ = self.map_.library.memory
 
@@ -168,6 +179,7 @@ class ESN(Differentiable):
     washout: int = 100
     scouts: int = 200
     raw_units: bool = False
+    by_continuation: bool = False  # choose dynamics as studies do that split one series
 
     stochastic: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
@@ -188,6 +200,7 @@ class ESN(Differentiable):
                 "reads_input": False,
                 "increment": False,
                 "raw_units": True,
+                "by_continuation": True,
             },
         }
     )
@@ -200,13 +213,20 @@ class ESN(Differentiable):
         runs = free_runs(held_out, context=context, raw_units=self.raw_units)
         rng = np.random.default_rng(seed)
         dynamics = self.dynamics
+        every_row = fit_on.shape[0] * fit_on.shape[1]
+        if self.by_continuation:
+            found, _ = best_on_continuation(
+                lambda seen: self._trials(seen, dynamics, self.units, every_row, rng),
+                Network.run,
+                held_out,
+            )
+            dynamics = (found["dynamics"],)
         if len(dynamics) > 1:
             scouts = min(self.units, self.scouts)
             scouted = self._trials(fit_on, dynamics, scouts, SCOUTING_ROWS, rng)
             ranked = ranked_on_free_runs(scouted, Network.run, runs)
             # The best two: which of them is best changes with the size and the draw.
             dynamics = tuple(dict.fromkeys(chosen["dynamics"] for chosen, _ in ranked))[:2]
-        every_row = fit_on.shape[0] * fit_on.shape[1]
         trials = self._trials(fit_on, dynamics, self.units, every_row, rng)
         self.chosen_, self.network_ = best_on_free_runs(trials, Network.run, runs)
 

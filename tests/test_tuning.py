@@ -8,6 +8,7 @@ from models._rollout import autoregress
 from models._tuning import (
     ENDURANCE,
     FreeRuns,
+    best_on_continuation,
     best_on_free_runs,
     free_runs,
     ranked_on_free_runs,
@@ -168,3 +169,22 @@ def test_a_diverging_window_is_nan_from_its_own_step_and_leaves_the_others_alone
     np.testing.assert_allclose(forecast[0, :6], 3.0 ** np.arange(1, 7))
     assert np.isnan(forecast[0, 6:]).all()  # 3^7 > 1e3, the first step of its block
     np.testing.assert_allclose(forecast[1], 1e-9 * 3.0 ** np.arange(1, 10))
+
+
+def test_the_last_sixth_of_a_series_chooses_by_one_forecast() -> None:
+    whole = np.sin(0.3 * np.arange(120.0))[None, :, None] + 2
+    asked = []
+
+    def fit(seen: np.ndarray) -> list[tuple[dict[str, float], float]]:
+        asked.append(seen)
+        return [({"offset": offset}, offset) for offset in (1.0, -0.1, np.nan)]
+
+    def run(offset: float, context: np.ndarray, steps: int) -> np.ndarray:
+        assert steps == 20
+        return whole[:, 100:] + offset
+
+    chosen, _ = best_on_continuation(fit, run, whole)
+    assert chosen == {"offset": -0.1}
+    np.testing.assert_array_equal(asked[0], whole[:, :100])
+    with pytest.raises(FitError, match="for every candidate"):
+        best_on_continuation(lambda seen: [], run, whole)
