@@ -20,7 +20,7 @@ ORDER = 14
 # last term is e^-28 = 7e-13 of the first.
 SHARE = np.exp(-2.0)
 MOST_STEPS = 24  # a sample; a field that needs more is stiff beyond use, or blows up
-LANES = 16  # windows side by side: more would not fit into the cache
+LANES = 8  # windows side by side: of large libraries 16 would not fit into the cache
 
 
 @compiled
@@ -28,51 +28,46 @@ def run_field(weights, parents, variables, start, horizon, limit):
     """Integrate x' = weights^T p(x), time in samples; monomial f is parents[f] · variables[f].
 
     start: (windows, dim). Returns (windows, horizon, dim), NaN from where |x| reaches `limit`.
+    Steps end where the expansion does, and samples are read off on the way. A lane whose window has
+    ended takes the next one, so none waits for another.
     """
     windows, dim = start.shape
-    forecast = np.empty((windows, horizon, dim))
-    for first in range(0, windows, LANES):
-        lanes = min(LANES, windows - first)
-        series = np.empty((dim, ORDER + 1, lanes))
-        monomials = np.empty((len(parents), ORDER, lanes))
-        for d in range(dim):
-            series[d, 0] = start[first : first + lanes, d]
-        for t in range(horizon):
-            flow(weights, parents, variables, series, monomials, limit)
-            for d in range(dim):
-                forecast[first : first + lanes, t, d] = series[d, 0]
-    return forecast
-
-
-@compiled
-def flow(weights, parents, variables, series, monomials, limit):
-    """series[:, 0] <- the states one sample later, NaN for a lane that leaves the limit."""
-    dim, _, lanes = series.shape
-    left = np.ones(lanes)
-    for lane in range(lanes):
-        if np.isnan(series[0, 0, lane]):
-            left[lane] = 0.0
-    step = np.empty(lanes)
-    for _ in range(MOST_STEPS):
-        if not left.any():
-            return
+    forecast = np.full((windows, horizon, dim), np.nan)
+    series = np.zeros((dim, ORDER + 1, LANES))
+    monomials = np.empty((len(parents), ORDER, LANES))
+    window = np.full(LANES, -1)  # that the lane is at; -1: none
+    arrived = np.zeros(LANES, dtype=np.int64)  # samples
+    ahead = np.zeros(LANES)  # of the last sample
+    steps = np.zeros(LANES, dtype=np.int64)  # since the last sample
+    waiting = 0  # the next window that has no lane yet
+    while True:
+        for lane in range(LANES):
+            if window[lane] < 0 and waiting < windows:
+                window[lane], arrived[lane], ahead[lane], steps[lane] = waiting, 0, 0.0, 0
+                series[:, 0, lane] = start[waiting]
+                waiting += 1
+        if window.max() < 0:
+            return forecast
         expand(weights, parents, variables, series, monomials)
-        for lane in range(lanes):
-            # 0 for a lane that has arrived, and stays where it is
-            step[lane] = min(left[lane], reach(series, lane)) if left[lane] > 0 else 0.0
-            left[lane] -= step[lane]
-        for d in range(dim):
-            add_up(series[d], step)
-        for lane in range(lanes):
-            inside = True
-            for d in range(dim):
-                inside = inside and abs(series[d, 0, lane]) < limit
-            if not inside:
-                series[:, 0, lane] = np.nan
-                left[lane] = 0.0
-    for lane in range(lanes):
-        if left[lane] > 0:
-            series[:, 0, lane] = np.nan
+        for lane in range(LANES):
+            if window[lane] < 0:
+                continue
+            step = reach(series, lane)
+            inside = step > 0.0  # False for NaN
+            steps[lane] += 1
+            while inside and arrived[lane] < horizon and 1.0 - ahead[lane] <= step:
+                following = forecast[window[lane], arrived[lane]]
+                inside = evaluate(series, lane, 1.0 - ahead[lane], limit, following)
+                if not inside:
+                    following[:] = np.nan
+                ahead[lane] -= 1.0
+                arrived[lane] += 1
+                steps[lane] = 0
+            inside = inside and evaluate(series, lane, step, limit, series[:, 0, lane])
+            ahead[lane] += step
+            if not inside or arrived[lane] == horizon or steps[lane] == MOST_STEPS:
+                window[lane] = -1
+                series[:, 0, lane] = 0.0
 
 
 @compiled
@@ -158,6 +153,19 @@ def reach(series, lane):
         before = max(before, abs(series[d, ORDER - 1, lane]))
         last = max(last, abs(series[d, ORDER, lane]))
     return SHARE * min((scale / before) ** (1.0 / (ORDER - 1)), (scale / last) ** (1.0 / ORDER))
+
+
+@compiled
+def evaluate(series, lane, time, limit, state):
+    """state <- the lane's series at a time; returns whether it is inside the limit."""
+    inside = True
+    for d in range(len(series)):
+        total = series[d, ORDER, lane]
+        for k in range(ORDER - 1, -1, -1):
+            total = total * time + series[d, k, lane]
+        state[d] = total
+        inside = inside and abs(total) < limit
+    return inside
 
 
 @compiled

@@ -7,17 +7,16 @@ those of models.base; a field is per sample, `equations_` are per unit of the sy
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
 from math import comb
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from models._monomials import Library
 from models._regression import Regression
-from models._tuning import best_on_free_runs, free_runs, split
+from models._tuning import best_on_free_runs, free_runs, ranked_on_free_runs, split
 from models.base import (
     DIVERGED,
     Differentiable,
@@ -32,6 +31,7 @@ from models.base import (
 # for sines and edges of one coordinate, which a full library of that degree could not afford.
 LIBRARIES = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (2, 9), (3, 15))
 SCOUTING_THRESHOLDS, SCOUTING_RIDGES = (1e-4,), (1e-12,)
+LEADERS = 3
 CORRECTIONS = 4  # of the error of the weak form; on Rössler's equations each takes 3 digits off it
 CORRECTING_ROWS = 600
 
@@ -65,48 +65,45 @@ class SINDy(Differentiable):
     ) -> None:
         fit_on, held_out = split(train, validation)
         runs = free_runs(held_out, context=1)
-        scouted = self._trials(
-            fit_on, self.libraries, self.half_widths, SCOUTING_THRESHOLDS, SCOUTING_RIDGES
+        systems = self._systems(fit_on)
+        scouted = (
+            trial
+            for system in systems.values()
+            for trial in system.trials(SCOUTING_THRESHOLDS, SCOUTING_RIDGES)
         )
-        found, _ = best_on_free_runs(scouted, PolynomialField.run, runs)
-        trials = self._trials(
-            fit_on, [found["library"]], [found["half_width"]], self.thresholds, self.ridges
-        )
+        ranked = ranked_on_free_runs(scouted, PolynomialField.run, runs)
+        # The correction takes most of the time of a fit, so only the leaders get it.
+        leaders = ranked[:LEADERS]
+        for chosen, field in ranked[:LEADERS]:
+            place = chosen["library"], chosen["half_width"]
+            systems[place, True] = systems[place, False].corrected(field, fit_on)
+            leaders += systems[place, True].trials(SCOUTING_THRESHOLDS, SCOUTING_RIDGES)
+        found, _ = best_on_free_runs(leaders, PolynomialField.run, runs)
+        best = systems[(found["library"], found["half_width"]), found["corrected"]]
+        trials = best.trials(self.thresholds, self.ridges)
         self.chosen_, self.field_ = best_on_free_runs(trials, PolynomialField.run, runs)
         self.equations_ = self.field_.equations(dt)
         self.context_needed_ = self.context_used_ = 1
 
-    def _trials(
-        self,
-        train: Trajectories,
-        libraries: Sequence[tuple[int, int]],
-        half_widths: Sequence[int],
-        thresholds: Sequence[float],
-        ridges: Sequence[float],
-    ) -> Iterator[tuple[dict[str, Any], "PolynomialField"]]:
+    def _systems(
+        self, train: Trajectories
+    ) -> dict[tuple[tuple[tuple[int, int], int], bool], "WeakSystem"]:
+        """The linear systems of all candidates, by ((library, half_width), corrected)."""
         dim = train.shape[2]
-        for degree, power in libraries:
+        found = {}
+        for degree, power in self.libraries:
             if comb(degree + dim, dim) + dim * (power - degree) > self.limit:
                 continue
             library = polynomial_library(dim, degree, power)
-            for half_width in half_widths:
-                if 2 * half_width >= train.shape[1]:
-                    continue
-                weak = WeakForm.of(half_width)
-                values = weak.values_of(monomials(library, train))
-                regression = Regression.of(values, weak.rates_of(train))
-                for ridge, threshold in product(ridges, thresholds):
-                    weights = sparse_weights(regression, threshold, ridge)
-                    field = PolynomialField.of(library, weights)
-                    chosen = {
-                        "library": (degree, power),
-                        "half_width": half_width,
-                        "threshold": threshold,
-                        "ridge": ridge,
-                    }
-                    yield chosen | {"corrected": False, "terms": field.terms}, field
-                    field = _corrected(field, library, weak, train, threshold, ridge)
-                    yield chosen | {"corrected": True, "terms": field.terms}, field
+            signals = monomials(library, train)
+            for half_width in self.half_widths:
+                if 2 * half_width < train.shape[1]:
+                    weak = WeakForm.of(half_width)
+                    chosen = {"library": (degree, power), "half_width": half_width}
+                    rows = weak.values_of(signals), weak.rates_of(train)
+                    system = WeakSystem(chosen | {"corrected": False}, library, weak, *rows)
+                    found[((degree, power), half_width), False] = system
+        return found
 
     def _predict(self, context: Windows, horizon: int) -> Forecast:
         return self.field_.run(context, horizon)
@@ -131,31 +128,49 @@ class SINDy(Differentiable):
         return cls(libraries=((1, 1), (2, 2)), half_widths=(2,), thresholds=(0.0, 1e-3))
 
 
-def _corrected(
-    field: "PolynomialField",
-    library: Library,
-    weak: "WeakForm",
-    train: Trajectories,
-    threshold: float,
-    ridge: float,
-) -> "PolynomialField":
-    """The same fit without the error of the weak form, which is that of a sum over samples.
+@dataclass(frozen=True)
+class WeakSystem:
+    """rates = values @ weights: the weak form of the equations, one row for every time."""
 
-    The model's own trajectories obey the model's equations. By how much they fail the weak form is
-    its error on trajectories that are next to the data's, and is taken off the data's rates.
-    """
-    width = len(weak.values) - 1
-    thin = -(-train.shape[0] * (train.shape[1] - width) // CORRECTING_ROWS)
-    values = weak.values_of(monomials(library, train))[::thin]
-    rates = weak.rates_of(train)[::thin]
-    starts = train[:, : train.shape[1] - width].reshape(-1, 1, train.shape[2])[::thin]
-    for _ in range(CORRECTIONS):
-        own = np.concatenate([starts, field.run(starts, width)], axis=1)
-        error = weak.rates_of(own) - weak.values_of(monomials(field.library, own)) @ field.weights
-        error[~np.isfinite(error).all(axis=1)] = 0.0  # a start from which the model diverges
-        regression = Regression.of(values, rates - error)
-        field = PolynomialField.of(library, sparse_weights(regression, threshold, ridge))
-    return field
+    chosen: dict[str, Any]
+    library: Library
+    weak: "WeakForm"
+    values: Float[np.ndarray, "rows monomials"]
+    rates: Float[np.ndarray, "rows dim"]
+
+    def trials(
+        self, thresholds: Sequence[float], ridges: Sequence[float]
+    ) -> Iterator[tuple[dict[str, Any], "PolynomialField"]]:
+        regression = Regression.of(self.values, self.rates)
+        for ridge in ridges:
+            before = None
+            for threshold, weights in sparse_path(regression, thresholds, ridge):
+                field = PolynomialField.of(self.library, weights)
+                if before is None or field.terms < before:  # else it is the same field again
+                    found = {"threshold": threshold, "ridge": ridge, "terms": field.terms}
+                    yield self.chosen | found, field
+                before = field.terms
+
+    def corrected(self, field: "PolynomialField", train: Trajectories) -> "WeakSystem":
+        """On fewer rows, without the error of the weak form, which is that of a sum over samples.
+
+        The model's own trajectories obey the model's equations. By how much they fail the weak form
+        is its error on trajectories that are next to the data's, and is taken off the data's rates.
+        """
+        width = len(self.weak.values) - 1
+        thin = -(-len(self.values) // CORRECTING_ROWS)
+        starts = train[:, : train.shape[1] - width].reshape(-1, 1, train.shape[2])[::thin]
+        values, rates = self.values[::thin], self.rates[::thin]
+        system = replace(self, chosen=self.chosen | {"corrected": True}, values=values)
+        for correction in range(CORRECTIONS):
+            if correction > 0:
+                ((_, field),) = system.trials(SCOUTING_THRESHOLDS, SCOUTING_RIDGES)
+            own = np.concatenate([starts, field.run(starts, width)], axis=1)
+            error = self.weak.rates_of(own)
+            error -= self.weak.values_of(monomials(field.library, own)) @ field.weights
+            error[~np.isfinite(error).all(axis=1)] = 0.0  # a start from which the model diverges
+            system = replace(system, rates=rates - error)
+        return system
 
 
 @dataclass(frozen=True)
@@ -227,32 +242,47 @@ def monomials(
     return np.moveaxis(values, 0, 2)
 
 
-def sparse_weights(
-    regression: Regression, threshold: float, ridge: float
-) -> Float[np.ndarray, "features dim"]:
-    """Least squares with a ridge, without the terms below `threshold` of their equation's rates."""
+def sparse_path(
+    regression: Regression, thresholds: Sequence[float], ridge: float
+) -> Iterator[tuple[float, Float[np.ndarray, "features dim"]]]:
+    """Least squares with a ridge, without the terms below a threshold of their equation's rates.
+
+    Thresholds ascend: each starts from the terms that the one before has left.
+    """
     count, dim = len(regression.scale), regression.moments.shape[1]
-    weights = np.zeros((count, dim))
     size = np.linalg.norm(regression.triangle, axis=0)  # root mean squares, times √rows
+    rates = np.linalg.norm(regression.moments, axis=0)
+    # [features, rates] above [√ridge, 0]: QR, which does not square what nearly vanishes
     rank = len(regression.triangle)
-    for d in range(dim):
-        least = threshold * np.linalg.norm(regression.moments[:, d])
-        kept = np.arange(count)
-        while len(kept):
-            n = len(kept)
-            # [features, rates] above [√ridge, 0]: QR, which does not square what nearly vanishes
-            system = np.zeros((rank + n, n + 1))
-            system[:rank, :n] = regression.triangle[:, kept]
-            system[:rank, n] = regression.moments[:, d]
-            system[rank:, :n] = np.sqrt(ridge) * np.eye(n)
-            reduced = np.asarray(np.linalg.qr(system, mode="r"))
-            found = np.linalg.solve(reduced[:n, :n], reduced[:n, n])
-            strong = np.abs(found) * size[kept] >= least
-            if strong.all():
-                weights[kept, d] = found / regression.scale[kept]
-                break
-            kept = kept[strong]
-    return weights
+    system = np.zeros((rank + count, count + dim))
+    system[:rank, :count], system[:rank, count:] = regression.triangle, regression.moments
+    system[rank:, :count] = np.sqrt(ridge) * np.eye(count)
+    reduced = np.asarray(np.linalg.qr(system, mode="r"))[:count]
+    left = [(np.arange(count), _solved(reduced, np.arange(count), count + d)) for d in range(dim)]
+    for threshold in thresholds:
+        weights = np.zeros((count, dim))
+        for d, (kept, found) in enumerate(left):
+            strong = np.abs(found) * size[kept] >= threshold * rates[d]
+            while not strong.all():
+                kept = kept[strong]
+                found = _solved(reduced, kept, count + d)
+                strong = np.abs(found) * size[kept] >= threshold * rates[d]
+            left[d] = kept, found
+            weights[kept, d] = found / regression.scale[kept]
+        yield threshold, weights
+
+
+def _solved(
+    triangle: Float[np.ndarray, "features all"], kept: Int[np.ndarray, "kept"], target: int
+) -> Float[np.ndarray, "kept"]:
+    """The least-squares solution of columns `kept` for column `target`."""
+    n = len(kept)
+    if n == 0:
+        return np.empty(0)
+    columns = triangle[:, np.append(kept, target)]
+    if n < len(triangle):
+        columns = np.asarray(np.linalg.qr(columns, mode="r"))
+    return np.linalg.solve(columns[:n, :n], columns[:n, n])
 
 
 @dataclass(frozen=True)
