@@ -58,6 +58,7 @@ def run_kernel(weights, centres, sharpness, history, taps, stride, horizon, limi
                 weight = weights[c, d]
                 for lane in range(lanes):
                     change[d, lane] += weight * distance[lane]
+        alive = False
         for lane in range(lanes):
             inside = True
             for d in range(dim):
@@ -67,6 +68,9 @@ def run_kernel(weights, centres, sharpness, history, taps, stride, horizon, limi
                 following = change[d, lane] if inside else np.nan
                 past[(now + 1) % memory, d, lane] = following
                 forecast[lane, t, d] = following
+            alive = alive or inside
+        if not alive:
+            break
     return forecast
 
 

@@ -50,6 +50,14 @@ class Library:
     def of_orders(self, orders: set[int]) -> Int[np.ndarray, "features"]:
         return np.flatnonzero(np.isin(self.degrees, list(orders)))
 
+    def values(
+        self, inputs: Float[np.ndarray, "variables *rows"]
+    ) -> Float[np.ndarray, "monomials *rows"]:
+        values = np.ones((len(self.parents), *inputs.shape[1:]))
+        for f in range(1, len(values)):
+            np.multiply(values[self.parents[f]], inputs[self.variables[f]], out=values[f])
+        return values
+
     def blocks(
         self, train: Trajectories, most: int
     ) -> Iterator[
@@ -68,10 +76,7 @@ class Library:
             block = cuts[trajectory, start]  # (rows, dim, memory + 1), a copy
             past = block[:, :, -2 :: -self.stride]  # (rows, dim, taps), the newest first
             inputs = past.transpose(2, 1, 0).reshape(-1, len(block))
-            monomials = np.ones((len(self.parents), len(block)))
-            for f in range(1, len(monomials)):
-                np.multiply(monomials[self.parents[f]], inputs[self.variables[f]], out=monomials[f])
-            yield monomials.T, block[:, :, -2], block[:, :, -1]
+            yield self.values(inputs).T, block[:, :, -2], block[:, :, -1]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from models._monomials import Library
 from models._regression import Regression
-from models._tuning import best_on_free_runs, free_runs, ranked_on_free_runs, split
+from models._tuning import STEPS, best_on_free_runs, free_runs, ranked_on_free_runs, split
 from models.base import (
     DIVERGED,
     Differentiable,
@@ -45,13 +45,17 @@ class SINDy(Differentiable):
     every time one row (Messenger & Bortz 2021). Of each equation, terms are struck out that
     contribute less than `threshold` of the rate of change (root mean squares), and the others are
     fitted again, until none is left to strike out. What the sum over samples leaves out, 5e-4 to
-    1e-12 of a state, is corrected, see `_corrected`. `equations_` holds the result as text.
+    1e-12 of a state, is corrected (`WeakSystem.corrected`). `equations_` holds the result as text.
 
-    The state now is all that it looks at. A free run costs 2 μs a step on Lorenz's equations. It
-    wins where the right-hand side is a polynomial and every state is observed: there the equations
-    are found, and a forecast is as good as the data's last digits. It loses where a state is
-    hidden, and where no polynomial of this size is the right-hand side; noise is averaged over the
-    test function only.
+    The state now is all that it looks at. A free run costs 1 μs a step on Lorenz's equations, a fit
+    0.5 s there and some 10 s on stiff ones with the largest library. It wins where the right-hand
+    side is a polynomial and every state is observed: there the equations are found, and a forecast
+    is as good as the data's last digits. It loses where a state is hidden, where no polynomial of
+    this size is the right-hand side, and where something happens within a sample: HyperRossler's
+    spikes and AtmosphericRegime's turns last one, and not even their own equations are found there.
+    Noise is averaged over the test function only, and a forecast starts from the last state as it
+    was seen: at 1 % of noise it is no better than the S-map, 3 Lyapunov times of Lorenz's
+    equations instead of 25. Of ten states only quadratic libraries are within `limit`.
     """
 
     libraries: tuple[tuple[int, int], ...] = LIBRARIES
@@ -71,7 +75,7 @@ class SINDy(Differentiable):
             for system in systems.values()
             for trial in system.trials(SCOUTING_THRESHOLDS, SCOUTING_RIDGES)
         )
-        ranked = ranked_on_free_runs(scouted, PolynomialField.run, runs)
+        ranked = ranked_on_free_runs(scouted, PolynomialField.run_briefly, runs)
         # The correction takes most of the time of a fit, so only the leaders get it.
         leaders = ranked[:LEADERS]
         for chosen, field in ranked[:LEADERS]:
@@ -235,11 +239,7 @@ def polynomial_library(dim: int, degree: int, power: int) -> Library:
 def monomials(
     library: Library, states: Float[np.ndarray, "trajectories times dim"]
 ) -> Float[np.ndarray, "trajectories times monomials"]:
-    x = np.moveaxis(states, 2, 0)
-    values = np.ones((len(library.parents), *x.shape[1:]))
-    for f in range(1, len(values)):
-        np.multiply(values[library.parents[f]], x[library.variables[f]], out=values[f])
-    return np.moveaxis(values, 0, 2)
+    return np.moveaxis(library.values(np.moveaxis(states, 2, 0)), 0, 2)
 
 
 def sparse_path(
@@ -321,6 +321,10 @@ class PolynomialField:
             horizon,
             DIVERGED,
         )
+
+    def run_briefly(self, context: Windows, horizon: int) -> Forecast:
+        """Without the test of endurance, which is too dear for what is only scouted."""
+        return self.run(context, min(horizon, STEPS))
 
     def equations(self, dt: float) -> tuple[str, ...]:
         """One line a coordinate, such as `x1' = 2.5 x0 - 1 x1 x2^2`, in standardised units."""

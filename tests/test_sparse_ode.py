@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from models._regression import Regression
 from models._sparse_ode_loops import field_tangent
-from models.sparse_ode import PolynomialField, SINDy, WeakForm, monomials, polynomial_library
+from models.sparse_ode import (
+    PolynomialField,
+    SINDy,
+    WeakForm,
+    monomials,
+    polynomial_library,
+    sparse_path,
+)
 
 LYAPUNOV_TIME = 1 / 0.9056  # of Lorenz63
 DT = 0.025
@@ -59,6 +67,22 @@ def test_library_holds_pure_powers_beyond_its_degree() -> None:
     values = monomials(library, np.array([[[x, y]]]))[0, 0]
     by_hand = [1, x, y, x * x, x * y, y * y, x**3, x**4, x**5, y**3, y**4, y**5]
     np.testing.assert_allclose(values, by_hand)
+
+
+def test_each_threshold_leaves_the_least_squares_fit_of_the_terms_above_it() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((200, 6))
+    true = np.zeros((6, 2))
+    true[[0, 2], 0], true[[1, 2, 5], 1] = [1.0, 0.02], [0.5, 2.0, 1e-4]
+    targets = features @ true + 1e-8 * rng.standard_normal((200, 2))
+    path = sparse_path(Regression.of(features, targets), (0.0, 1e-6, 1e-3, 0.1), 1e-18)
+    terms = [(6, 6), (2, 3), (2, 2), (1, 2)]
+    for (threshold, weights), counts in zip(path, terms, strict=True):
+        assert tuple((weights != 0).sum(axis=0)) == counts, threshold
+        for d in range(2):
+            kept = np.flatnonzero(weights[:, d])
+            expected = np.linalg.lstsq(features[:, kept], targets[:, d])[0]
+            np.testing.assert_allclose(weights[kept, d], expected, atol=1e-13)
 
 
 def test_integrator_agrees_with_dop853() -> None:
