@@ -204,7 +204,7 @@ class Resumable(Protocol):
     def resumed(self, hidden: Hidden, newest: Windows, horizon: int) -> Forecast: ...
 
 
-class FreeRun:
+class ResumedRun:
     """`run`, bit for bit, for a search: steps that a call before has made are not made again.
 
     Of one reservoir's readouts, each drives it by the same contexts; and candidates are probed,

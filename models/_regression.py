@@ -52,7 +52,8 @@ class Regression:
                 squares = squares + squares_here
             rows += len(features)
             # Each feature's numbers side by side, as LAPACK wants them: built once, in place.
-            stacked = np.empty((reduced.shape[1], len(reduced) + len(features))).T
+            width = len(scale) + targets.shape[1]
+            stacked = np.empty((width, len(reduced) + len(features))).T
             stacked[: len(reduced)] = reduced
             np.divide(features, scale, out=stacked[len(reduced) :, : len(scale)])
             stacked[len(reduced) :, len(scale) :] = targets

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from models._network import DYNAMICS, FreeRun, Hidden, Network
+from models._network import DYNAMICS, Hidden, Network, ResumedRun
 from models._regression import RIDGES, Regression
 from models._tuning import (
     SCOUTING_ROWS,
@@ -91,7 +91,7 @@ class ParallelESN(Differentiable):
         trials = self._trials(
             fit_on, places, dynamics, self.units, every_row, self.shared, self.ridges, rng
         )
-        self.chosen_, self.networks_ = best_on_free_runs(trials, FreeRun(), runs)
+        self.chosen_, self.networks_ = best_on_free_runs(trials, ResumedRun(), runs)
 
     def _scouted(
         self,
@@ -107,7 +107,7 @@ class ParallelESN(Differentiable):
         trials = self._trials(
             train, places, dynamics, scouts, SCOUTING_ROWS, self.shared[-1:], self.ridges[::2], rng
         )
-        return ranked_on_free_runs(trials, FreeRun(), runs)
+        return ranked_on_free_runs(trials, ResumedRun(), runs)
 
     def _trials(
         self,

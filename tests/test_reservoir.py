@@ -10,7 +10,7 @@ import pytest
 from models import _monomials, _network
 from models import _reservoir_loops as loops
 from models._monomials import Library, PolynomialMap
-from models._network import FreeRun, Network
+from models._network import Network, ResumedRun
 from models._regression import Regression
 from models.base import Differentiable
 from models.reservoir import ESN, NVAR
@@ -357,7 +357,7 @@ def test_free_run_of_the_network_equals_its_formula() -> None:
 
 @pytest.mark.parametrize("windows", [3, 12])
 def test_lanes_and_interruptions_change_no_bit(windows: int) -> None:
-    network, run = small_network(np.random.default_rng(0)), FreeRun()
+    network, run = small_network(np.random.default_rng(0)), ResumedRun()
     readout = 0.02 * np.random.default_rng(1).standard_normal(network.readout.shape)
     other = replace(network, readout=readout)
     context = np.random.default_rng(2).standard_normal((windows, 20, 2))
