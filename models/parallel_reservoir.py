@@ -53,7 +53,12 @@ class ParallelESN(Differentiable):
     against 3.0 Lyapunov times), but all coordinates in one unit: standardised one by one, their
     deviations estimated from such data differ by 5 to 12 %, and it forecast 0.7; validation then
     chooses readouts of their own.
-    Defaults were chosen on Lorenz96 of 20.
+    Defaults were chosen on Lorenz96 of 20. With 40 coordinates and f = 8, from 10 000 points, they
+    forecast 2.8 Lyapunov times, an ESN of 1000 units 0.2. They are poor on a finely sampled field:
+    the Kuramoto-Sivashinsky equation (L = 22, 64 points, 10 000 samples) 0.3, the ESN 1.0. Its
+    neighbours are nearly equal, and only large ridges run freely without diverging: 500 units with
+    (8, 16) got 1.0, with every second point and (4, 8) 1.3. Pathak et al. got 4 to 8, with 5000
+    units and seven times the data.
     Source: Physical Review Letters 120, 024102 (2018).
     """
 
