@@ -57,8 +57,8 @@ class ParallelESN(Differentiable):
     forecast 2.8 Lyapunov times, an ESN of 1000 units 0.2. They are poor on a finely sampled field:
     the Kuramoto-Sivashinsky equation (L = 22, 64 points, 10 000 samples) 0.3, the ESN 1.0. Its
     neighbours are nearly equal, and only large ridges run freely without diverging: 500 units with
-    (8, 16) got 1.0, with every second point and (4, 8) 1.3. Pathak et al. got 4 to 8, with 5000
-    units and seven times the data.
+    (8, 16) got 1.0, with every second point and (4, 8) 1.3, far from the 4 to 8 that are published
+    for 5000 units and longer data.
     Source: Physical Review Letters 120, 024102 (2018).
     """
 
