@@ -1,7 +1,9 @@
 """The reservoir behind the echo state network: random weights, driven states, a readout."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -28,6 +30,8 @@ DYNAMICS = (
     (0.1, 0.4, 2.5, 3.0),
     (0.4, 1.0, 2.5, 3.0),
 )
+
+Hidden = Float[np.ndarray, "groups units windows"]
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,11 @@ class Network:
         degree = min(degree, units)
         sources = np.stack([rng.choice(units, degree, replace=False) for _ in range(units)])
         links = rng.uniform(-1, 1, (units, degree))
-        dense = np.zeros((units, units))
-        np.put_along_axis(dense, sources, links, axis=1)
         input_weights = rng.uniform(-1, 1, (units, dim))
         input_weights *= rng.uniform(size=(units, dim)) < input_connectivity
         return cls(
             sources,
-            links / np.abs(np.linalg.eigvals(dense)).max(),
+            links / spectral_radius(sources, links),
             input_weights,
             bias=rng.uniform(-1, 1, units),
             leak=1.0,
@@ -137,23 +139,32 @@ class Network:
             yield features.T[kept], now.T[kept], following.T[kept]
 
     def run(self, context: Windows, horizon: int) -> Forecast:
+        return self.resumed(self.started(context), context[:, -1:], horizon)
+
+    def started(self, context: Windows) -> Hidden:
+        """The reservoir as the context's last state but one left it."""
+        return self.driven(context[:, :-1])[None]
+
+    def resumed(self, hidden: Hidden, newest: Windows, horizon: int) -> Forecast:
+        """The run that goes on from `newest`, unheard as yet; `hidden` becomes where it ends."""
         from models._reservoir_loops import run_reservoirs
 
-        everyone = np.arange(context.shape[2])[None]  # one reservoir, which hears all
+        everyone = np.arange(newest.shape[2])[None]  # one reservoir, which hears all
         return run_reservoirs(
             *self.weights,
             self.readout[None],
             self.squared,
             everyone,
             0,
-            np.ascontiguousarray(context),
+            hidden,
+            np.ascontiguousarray(newest),
             horizon,
             DIVERGED,
         )
 
     def state(self, context: Windows) -> States:
         """[h, x]: the reservoir as the context's last state but one left it, and the last state."""
-        return np.concatenate([self.driven(context[:, :-1]).T, context[:, -1]], axis=1)
+        return np.concatenate([self.started(context)[0].T, context[:, -1]], axis=1)
 
     def driven(self, heard: Windows) -> Float[np.ndarray, "units windows"]:
         """The states in which the reservoir is left by what it heard, having started at rest."""
@@ -182,3 +193,61 @@ class Network:
     def weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
         """What the compiled loops call (sources, links, input_weights, bias, leak)."""
         return self.sources, self.links, self.input_weights, self.bias, self.leak
+
+
+class Resumable(Protocol):
+    """A reservoir, or several, in closed loop."""
+
+    @property
+    def weights(self) -> tuple[Any, ...]: ...
+    def started(self, context: Windows) -> Hidden: ...
+    def resumed(self, hidden: Hidden, newest: Windows, horizon: int) -> Forecast: ...
+
+
+class ResumedRun:
+    """`run`, bit for bit, for a search: steps that a call before has made are not made again.
+
+    Of one reservoir's readouts, each drives it by the same contexts; and candidates are probed,
+    then run on, and the winner further: together two fifths of the steps.
+    """
+
+    def __init__(self) -> None:
+        self.contexts: Windows = np.empty((0, 0, 0))
+        self.bias: np.ndarray = np.empty(0)  # a reservoir's own, whatever it reads
+        self.start: Hidden = np.empty((0, 0, 0))
+        self.fitted: Resumable | None = None
+        self.hidden: Hidden = np.empty((0, 0, 0))
+        self.forecast: Forecast = np.empty((0, 0, 0))
+
+    def __call__(self, fitted: Resumable, contexts: Windows, horizon: int) -> Forecast:
+        bias = fitted.weights[3]
+        if contexts is not self.contexts or bias is not self.bias:
+            self.contexts, self.bias, self.fitted = contexts, bias, None
+            self.start = fitted.started(contexts)
+        if fitted is not self.fitted:
+            self.fitted, self.hidden = fitted, self.start.copy()
+            self.forecast = contexts[:, :0]
+        known = self.forecast.shape[1]
+        if horizon > known:
+            newest = self.forecast[:, -1:] if known else contexts[:, -1:]
+            more = fitted.resumed(self.hidden, newest, horizon - known)
+            self.forecast = np.concatenate([self.forecast, more], axis=1)
+        return self.forecast[:, :horizon]
+
+
+def spectral_radius(
+    sources: Int[np.ndarray, "units degree"], links: Float[np.ndarray, "units degree"]
+) -> float:
+    """Largest |eigenvalue| of the sparse matrix, to 1e-6 where units are many."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.linalg import ArpackNoConvergence, eigs
+
+    units, degree = links.shape
+    ends = np.arange(0, units * degree + 1, degree)
+    matrix = csr_array((links.ravel(), sources.ravel(), ends), shape=(units, units))
+    if units > 100:
+        with suppress(ArpackNoConvergence):
+            # Always the same start: the default one is drawn from a global generator.
+            found = eigs(matrix, k=2, v0=np.ones(units), tol=1e-6, return_eigenvectors=False)
+            return float(np.abs(found).max())
+    return float(np.abs(np.linalg.eigvals(matrix.toarray())).max())

