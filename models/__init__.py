@@ -43,7 +43,8 @@ ZOO: dict[str, str] = {
     "neural_ode": "models.neural_ode:NeuralODE",
     "sindy": "models.sparse_ode:SINDy",
     "kernel": "models.kernel:Kernel",
-    "best_of": "models.selection:BestOf",
+    "best_of": "models.composed:BestOf",
+    "ensemble": "models.composed:Ensemble",
 }
 
 ENTRY_POINTS = "dysts_bench.models"

@@ -108,6 +108,13 @@ class Forecaster(ABC):
         _require_shape(self, "_predict", forecast, (len(context), horizon, self.dim_))
         return end_at_divergence(forecast)
 
+    def settled(self: Model) -> Model:
+        """An unfitted model whose only candidates are the hyperparameters that this one chose.
+
+        For more fits like this one: other seeds, other data. A model that chooses overrides it.
+        """
+        return dataclasses.replace(self)  # type: ignore[type-var]
+
     @abstractmethod
     def _fit(
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int

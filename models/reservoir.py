@@ -10,7 +10,7 @@ of unit mean square: |error|² + ridge |weights|². Shapes and units are those o
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -148,6 +148,16 @@ class NVAR(Differentiable):
             np.ascontiguousarray(tangents),
         )
 
+    def settled(self) -> "NVAR":
+        chosen = self.chosen_
+        return replace(
+            self,
+            delays=((chosen["taps"], chosen["stride"]),),
+            orders=(chosen["orders"],),
+            ridges=(chosen["ridge"],),
+            by_continuation=False,
+        )
+
     @classmethod
     def small(cls) -> "NVAR":
         return cls(delays=((1, 1), (2, 1)), limit=100)
@@ -263,6 +273,15 @@ class ESN(Differentiable):
 
     def _advance(self, state: States, tangents: Tangents) -> tuple[States, Tangents]:
         return self.network_.advance(state, tangents)
+
+    def settled(self) -> "ESN":
+        chosen = self.chosen_
+        return replace(
+            self,
+            dynamics=(chosen["dynamics"],),
+            ridges=(chosen["ridge"],),
+            by_continuation=False,
+        )
 
     @classmethod
     def small(cls) -> "ESN":
