@@ -41,6 +41,8 @@ ZOO: dict[str, str] = {
     "esn": "models.reservoir:ESN",
     "parallel_esn": "models.parallel_reservoir:ParallelESN",
     "neural_ode": "models.neural_ode:NeuralODE",
+    "lstm": "models.recurrent:LSTM",
+    "gru": "models.recurrent:GRU",
     "sindy": "models.sparse_ode:SINDy",
     "kernel": "models.kernel:Kernel",
     "best_of": "models.composed:BestOf",

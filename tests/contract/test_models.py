@@ -47,7 +47,7 @@ with install_import_hook(annotated, "beartype.beartype"):
 train, validation, context = (torus(2, trajectories=3, times=240, seed=i) for i in range(3))
 for module in modules:
     for cls in vars(module).values():
-        if isinstance(cls, type) and cls.__module__ == module.__name__ and "_fit" in vars(cls):
+        if isinstance(cls, type) and cls.__module__ == module.__name__ and hasattr(cls, "_fit"):
             if cls.__abstractmethods__:
                 continue
             model = cls.small().fit(train, dt=0.1, validation=validation)

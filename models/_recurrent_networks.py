@@ -1,0 +1,95 @@
+"""Recurrent networks for models.recurrent. Imports torch: to be imported when a model is fitted."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.base import States, Tangents, Windows
+
+CELLS = {"lstm": (nn.LSTM, torch.lstm_cell), "gru": (nn.GRU, torch.gru_cell)}
+
+Hidden = tuple[Tensor, ...]
+
+
+class RecurrentNetwork(nn.Module):
+    """h(t) = cell(x(t), h(t-1)), x(t+1) = x(t) + scale · (W [h(t); x(t)] + b), h = 0 at first.
+
+    Where inputs are known all cells run at once, in half the time that one after the other takes.
+    """
+
+    def __init__(self, cell: str, units: int, memory: int, scale: np.ndarray) -> None:
+        super().__init__()
+        dim = len(scale)
+        layer, self.one_step = CELLS[cell]
+        self.cell = layer(dim, units, batch_first=True)
+        self.readout = nn.Linear(units + dim, dim)
+        nn.init.zeros_(self.readout.weight)  # persistence, at first
+        nn.init.zeros_(self.readout.bias)
+        self.memory, self.units = memory, units
+        self.register_buffer("scale", torch.as_tensor(scale))
+
+    def teacher_forced(self, windows: Tensor) -> Tensor:
+        """The mean squared error of increments after true states, once the memory is warm."""
+        warm = self.memory // 2
+        outputs, _ = self.cell(windows[:, :-1])
+        states = windows[:, warm:]
+        increments = self.readout(torch.cat([outputs[:, warm:], states[:, :-1]], -1))
+        return (increments - states.diff(dim=1) / self.scale).square().mean()
+
+    def free_running(self, windows: Tensor) -> Tensor:
+        """The mean squared error of states after its own, in units of increments."""
+        context, truth = windows[:, : self.memory], windows[:, self.memory :]
+        error = (self.run(context, truth.shape[1]) - truth) / self.scale
+        return error.square().mean()
+
+    def run(self, contexts: Tensor, steps: int) -> Tensor:
+        state, hidden, states = contexts[:, -1], self.after(contexts), []
+        for _ in range(steps):
+            state, hidden = self.following(state, hidden)
+            states.append(state)
+        return torch.stack(states, 1)
+
+    def after(self, contexts: Tensor) -> Hidden:
+        """What is remembered of all states of the contexts but the newest."""
+        heard = contexts[:, -self.memory : -1]
+        if heard.shape[1] == 0:
+            zeros = contexts.new_zeros(len(contexts), self.units)
+            return (zeros, zeros) if isinstance(self.cell, nn.LSTM) else (zeros,)
+        _, hidden = self.cell(heard)
+        return tuple(h[0] for h in hidden) if isinstance(hidden, tuple) else (hidden[0],)
+
+    def following(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """The next state, and what is remembered then."""
+        cell = self.cell
+        weights = (cell.weight_ih_l0, cell.weight_hh_l0, cell.bias_ih_l0, cell.bias_hh_l0)
+        heard = self.one_step(state, hidden if len(hidden) == 2 else hidden[0], *weights)
+        hidden = heard if isinstance(heard, tuple) else (heard,)
+        return state + self.scale * self.readout(torch.cat([hidden[0], state], -1)), hidden
+
+
+def packed(network: RecurrentNetwork, context: Windows) -> States:
+    """The hidden tensors and, last, the newest state, in one row a window."""
+    contexts = torch.as_tensor(context.copy())
+    with torch.no_grad():
+        return torch.cat([*network.after(contexts), contexts[:, -1]], -1).numpy()
+
+
+def advanced(
+    network: RecurrentNetwork, states: States, tangents: Tangents
+) -> tuple[States, Tangents]:
+    """The next packed states, and the Jacobian there times `tangents`."""
+
+    def step(packed: Tensor) -> Tensor:
+        dim = len(network.scale)
+        hidden, state = packed[:, :-dim], packed[:, -dim:]
+        state, following = network.following(state, hidden.split(network.units, -1))
+        return torch.cat([*following, state], -1)
+
+    now, moved = torch.as_tensor(states.copy()), torch.as_tensor(tangents.copy())
+    # all directions of a window as rows of one batch
+    many = now[:, None].expand(-1, moved.shape[2], -1).flatten(0, 1)
+    along = moved.transpose(1, 2).flatten(0, 1)
+    _, moved_on = torch.func.jvp(step, (many,), (along,))
+    with torch.no_grad():
+        following = step(now)
+    return following.numpy(), moved_on.unflatten(0, (len(now), -1)).transpose(1, 2).numpy()
