@@ -36,7 +36,7 @@ Curriculum = tuple[tuple[int, int], ...]  # (steps in a window, updates), one af
 Layers = tuple[tuple[np.ndarray, np.ndarray], ...]  # (weights, bias), inputs first
 
 # Sizes are rounded up to multiples of these, so that nearly equal problems share a program.
-DIMENSIONS, ROWS, WINDOWS, STEPS, UPDATES = 8, 1000, 8, 50, 5
+DIMENSIONS, ROWS, WINDOWS, STEPS, UPDATES = 8, 1000, 8, 50, 10
 
 
 @dataclass(kw_only=True)
@@ -143,7 +143,7 @@ class NeuralODE(Differentiable):
 
     @classmethod
     def small(cls) -> "NeuralODE":
-        return cls(width=16, rounds=4, ridges=(1e-4, 1e-2), batch=16, effort=0.01, checks=1)
+        return cls(width=16, rounds=4, ridges=(1e-4, 1e-2), batch=16, effort=0.02, checks=1)
 
 
 @dataclass(frozen=True)
