@@ -2,8 +2,7 @@
 
 `NeuralODE` is one model; `fit_many` fits one for each of many data sets or seeds with the programs
 of one. Both train through `_trained`, so a model is the same either way; only a GPU, which trains
-many side by side, rounds differently. JAX is imported at the first fit; it is
-the extra `jax`.
+many side by side, rounds differently. JAX, the extra `jax`, is imported at the first fit.
 """
 
 import dataclasses
@@ -61,13 +60,13 @@ class NeuralODE(Differentiable):
     Matching costs rounds · rows · (width · dim)², whatever the length of the data: with 6000 points
     20 CPU seconds in 3 dimensions and 28 in 6, of which 2 are spent on compiling the forecast.
 
-    Mean valid prediction times in Lyapunov times, of 20 windows of trajectories on which nothing
-    was chosen (NVAR; ESN; this): Lorenz 25, 22, 13; Rossler 24, 19, 9; Lorenz96 12, 9, 8; Duffing
+    Mean valid prediction times in Lyapunov times, of 20 windows of trajectories beside those that
+    chose, though whoever set the defaults saw both (NVAR; ESN; this): Lorenz 25, 22, 13; Rossler 24, 19, 9; Lorenz96 12, 9, 8; Duffing
     9, 16, 12; Thomas 5, 8, 7; Chua 3.6, 4.2, 5.1; HyperRossler 0.4, 0.4, 0.8; CellCycle 1.5, 4.8,
     2.9; DoublePendulum 0.8, 1.2, 0.7; MackeyGlass 7, 7, 0. Shooting for 21 to 29 seconds reached
     3.2 for Lorenz and 1.6 for Rossler. So it wins where the flow has kinks, to which its units
     move; it loses to NVAR where the equations are polynomial, and it fails where states are hidden,
-    for it has no memory. Settings were chosen on the same systems, by validation free runs.
+    for it has no memory.
     """
 
     width: int = 200
