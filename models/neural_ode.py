@@ -61,12 +61,12 @@ class NeuralODE(Differentiable):
     20 CPU seconds in 3 dimensions and 28 in 6, of which 2 are spent on compiling the forecast.
 
     Mean valid prediction times in Lyapunov times, of 20 windows of trajectories beside those that
-    chose, though whoever set the defaults saw both (NVAR; ESN; this): Lorenz 25, 22, 13; Rossler 24, 19, 9; Lorenz96 12, 9, 8; Duffing
-    9, 16, 12; Thomas 5, 8, 7; Chua 3.6, 4.2, 5.1; HyperRossler 0.4, 0.4, 0.8; CellCycle 1.5, 4.8,
-    2.9; DoublePendulum 0.8, 1.2, 0.7; MackeyGlass 7, 7, 0. Shooting for 21 to 29 seconds reached
-    3.2 for Lorenz and 1.6 for Rossler. So it wins where the flow has kinks, to which its units
-    move; it loses to NVAR where the equations are polynomial, and it fails where states are hidden,
-    for it has no memory.
+    chose, though whoever set the defaults saw both (NVAR; ESN; this): Lorenz 25, 22, 13; Rossler
+    24, 19, 9; Lorenz96 12, 9, 8; Duffing 9, 16, 12; Thomas 5, 8, 7; Chua 3.6, 4.2, 5.1;
+    HyperRossler 0.4, 0.4, 0.8; CellCycle 1.5, 4.8, 2.9; DoublePendulum 0.8, 1.2, 0.7; MackeyGlass
+    7, 7, 0. Shooting for 21 to 29 seconds reached 3.2 for Lorenz and 1.6 for Rossler. So it wins
+    where the flow has kinks, to which its units move; it loses to NVAR where the equations are
+    polynomial, and it fails where states are hidden, for it has no memory.
     """
 
     width: int = 200
