@@ -34,17 +34,24 @@ class Recurrent(Differentiable):
     task is of order one. It hears `memory` states before it forecasts. Adam trains it on windows of
     2 · memory true states, the second half of which counts, `updates[0]` times, and then
     `updates[1]` times on free runs of `horizon` steps after `memory` states, with gradients through
-    the whole run. `seconds` is a guard: what is
-    not trained by then stays untrained, and the result depends on the machine. `checks` times in
-    each of the two, free runs on validation data are made; the best checkpoint is kept.
+    the whole run. `checks` times in each of the two it runs freely on validation data, and the best
+    checkpoint is kept. `seconds` is a guard: what is not trained by then stays untrained, and the
+    result depends on the machine.
+
+    4 · units · (units + dim) parameters (GRU: 3), 18,000 by default in 3 dimensions; time: updates
+    · batch · memory · parameters, whatever the length of the data. On 6000 points of Lorenz and of
+    Rössler (other trajectories than the suites') LSTM follows 4.2 and 3.6 Lyapunov times, medians
+    of 12 windows from one seed, after some 40 s of one core; half the memory gave 3.8 on Lorenz.
+    Reservoirs and NVAR go further there in a hundredth of the time. A network with a memory should
+    win where states are hidden and data are many and noisy; that is expected, not measured.
     """
 
     units: int = 64
     memory: int = 10
-    horizon: int = 15
-    updates: tuple[int, int] = (2000, 600)
+    horizon: int = 10
+    updates: tuple[int, int] = (4000, 500)
     batch: int = 64
-    rates: tuple[float, float] = (1e-2, 3e-3)
+    rates: tuple[float, float] = (5e-3, 1e-3)
     checks: int = 10
     seconds: float | None = None
 
@@ -104,7 +111,15 @@ class Recurrent(Differentiable):
 
     @classmethod
     def small(cls: type[Network]) -> Network:
-        return cls(units=8, memory=4, horizon=3, updates=(30, 6), batch=16, checks=1)
+        return cls(
+            units=8,
+            memory=4,
+            horizon=3,
+            updates=(30, 6),
+            batch=16,
+            rates=(1e-2, 3e-3),
+            checks=1,
+        )
 
 
 @dataclass(kw_only=True)

@@ -1,11 +1,16 @@
 """Fixtures of the whole suite: a cache of its own, and systems made for one test."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# As in the runner's workers. With more, torch's threads wait for each other, and for the threads
+# of the tests beside these: steps that take 1 ms took 50.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from systems.catalog import System, check_system, from_entry
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-torch.set_num_threads(1)  # threads wait longer for each other than these sizes take
 
 from models.base import FitError  # noqa: E402
 from models.checks import torus  # noqa: E402
@@ -67,7 +66,15 @@ def test_a_forecast_follows_the_equations(cls: type[Recurrent]) -> None:
 
 @both
 def test_an_orbit_is_learned(cls: type[Recurrent]) -> None:
-    model = cls(units=24, memory=8, horizon=10, updates=(600, 150), batch=32, checks=5)
+    model = cls(
+        units=24,
+        memory=8,
+        horizon=10,
+        updates=(600, 150),
+        batch=32,
+        rates=(1e-2, 3e-3),
+        checks=5,
+    )
     model.fit(circle(1), dt=0.1, validation=circle(2), seed=3)
     truth = circle(3)
     error = model.predict(truth[:, :10], 32) - truth[:, 10:42]  # a turn

@@ -9,7 +9,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
-torch.set_num_threads(1)  # threads wait longer for each other than these sizes take
 
 from models import ssm  # noqa: E402
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-torch.set_num_threads(1)  # threads wait longer for each other than these sizes take
 
 from models import _torch_training as training  # noqa: E402
 from models._progress import heard_by  # noqa: E402
