@@ -233,14 +233,18 @@ def _checked(
 R = TypeVar("R")
 
 
+# More than there are invariants with a floor, or runs of a task, which come round and round.
+KEPT = 32
+
+
 def remembered(function: Callable[..., R]) -> Callable[..., R]:
-    """`function` of a run and hashable arguments, which keeps its last eight results.
+    """`function` of a run and hashable arguments, which keeps its last `KEPT` results.
 
     For what is known of the truth, so that many models are scored against it for the price of one.
     Keyed by the run's own bytes: no reference to hand around, and no way to meet a stale one.
     """
 
-    @functools.lru_cache(maxsize=8)
+    @functools.lru_cache(maxsize=KEPT)
     def kept(run: bytes, shape: tuple[int, ...], *arguments: Any) -> R:
         return function(np.frombuffer(run).reshape(shape), *arguments)
 
@@ -249,6 +253,7 @@ def remembered(function: Callable[..., R]) -> Callable[..., R]:
         run = np.asarray(run, dtype=float)
         return kept(run.tobytes(), run.shape, *arguments)
 
+    remember.cache_info = kept.cache_info  # type: ignore[attr-defined]
     return remember
 
 

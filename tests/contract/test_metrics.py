@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 
 import dysts_bench.metrics
 from dysts_bench import metrics_page
-from dysts_bench.metrics import METRICS, Facts, Metric, TooShort, find, score
+from dysts_bench.metrics import METRICS, Facts, Metric, TooShort, base, find, score
 from dysts_bench.metrics.base import SHAPES
 
 KINDS = pytest.mark.parametrize("data", SHAPES)
@@ -232,6 +232,17 @@ def test_too_short_data_is_a_row_with_its_reason(data: str) -> None:
         assert s.status in ("ok", "unsupported"), s.message
         assert np.isnan(s.values).all() == bool(s.message) == (s.status == "unsupported")
         assert s.status == "unsupported" or data != "free_runs"
+
+
+def test_floors_of_a_truth_are_found_once_for_all_models() -> None:
+    truth = TRUTH["free_runs"]
+    score(truth, np.roll(truth, 1, axis=0), FACTS, data="free_runs")
+    before = base._floor.cache_info()
+    again = score(truth, truth + 0.01, FACTS, data="free_runs")
+    after = base._floor.cache_info()
+    with_floor = sum(s.floor is not None for s in again)
+    assert with_floor > 8
+    assert (after.misses, after.hits) == (before.misses, before.hits + with_floor)
 
 
 def test_a_horizon_in_the_name_scores_so_many_lyapunov_times() -> None:
