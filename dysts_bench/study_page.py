@@ -49,7 +49,8 @@ def page(rows: "pd.DataFrame", published: "pd.DataFrame") -> str:
     return "\n".join(
         [
             OPENING,
-            f"On the {len(common)} systems that both have; a failure counts as 200:\n",
+            f"On the {len(common)} systems that both have. A failure of ours counts as 200; what the "
+            "study has no value for is left out of its own figures:\n",
             as_text(summary.rename_axis("model").reset_index(), "markdown"),
             "## By system\n",
             as_text(every.rename_axis("system").reset_index(), "markdown"),
@@ -64,11 +65,11 @@ def _by_system(rows: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _summary(scores: "pd.DataFrame", source: str) -> "pd.DataFrame":
-    worst = scores.fillna(WORST)
-    return worst.agg(["median", "mean"]).T.assign(
-        q25=worst.quantile(0.25),
-        q75=worst.quantile(0.75),
-        failures=scores.isna().sum(),
+    known = scores.fillna(WORST) if source == "ours" else scores
+    return known.agg(["median", "mean"]).T.assign(
+        q25=known.quantile(0.25),
+        q75=known.quantile(0.75),
+        missing=scores.isna().sum(),
         source=source,
     )
 

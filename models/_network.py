@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -195,6 +195,7 @@ class Network:
         return self.sources, self.links, self.input_weights, self.bias, self.leak
 
 
+@runtime_checkable
 class Resumable(Protocol):
     """A reservoir, or several, in closed loop."""
 

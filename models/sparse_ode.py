@@ -165,7 +165,7 @@ class WeakSystem:
         thin = -(-len(self.values) // CORRECTING_ROWS)
         starts = train[:, : train.shape[1] - width].reshape(-1, 1, train.shape[2])[::thin]
         values, rates = self.values[::thin], self.rates[::thin]
-        system = replace(self, chosen=self.chosen | {"corrected": True}, values=values)
+        system = replace(self, chosen=self.chosen | {"corrected": True}, values=values, rates=rates)
         for correction in range(CORRECTIONS):
             if correction > 0:
                 ((_, field),) = system.trials(SCOUTING_THRESHOLDS, SCOUTING_RIDGES)

@@ -37,7 +37,7 @@ from jaxtyping import install_import_hook
 import models
 
 names = [f"models.{info.name}" for info in pkgutil.iter_modules(models.__path__)]
-for name in names:
+for name in ["models", *names]:  # the package too: it finds members of composed models
     sys.modules.pop(name, None)
 annotated = [name for name in names if "loops" not in name]
 with install_import_hook(annotated, "beartype.beartype"):
