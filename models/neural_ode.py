@@ -7,7 +7,7 @@ many side by side, rounds differently. JAX, the extra `jax`, is imported at the 
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from models import _matching
 from models._progress import report
-from models._tuning import FreeRuns, best_on_free_runs, free_runs, split
+from models._tuning import FreeRuns, best_on_continuation, best_on_free_runs, free_runs, split
 from models.base import (
     Differentiable,
     FitError,
@@ -87,14 +87,14 @@ class NeuralODE(Differentiable):
     clip: float = 1.0  # of the gradient's norm
     initial_std: float | None = None
     raw_units: bool = False
+    by_continuation: bool = False  # choose a curriculum as studies do that split one series
 
     stochastic: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
             "tuned": {},
-            # Gilpin (2023), up to the solver, an adaptive one there, and to the choice of the
-            # window, by free runs here and by symmetric percentage errors there. Some 100 CPU
-            # seconds, whatever the length of the data: half of them on windows of 120.
+            # Gilpin (2023), up to the solver, an adaptive one there. Some 100 CPU seconds to choose
+            # the window, whatever the length of the data: half of them on windows of 120.
             "gilpin2023": {
                 "width": 30,
                 "depth": 2,
@@ -108,6 +108,7 @@ class NeuralODE(Differentiable):
                 "scaled": False,
                 "initial_std": 0.1,
                 "raw_units": True,
+                "by_continuation": True,
             },
         }
     )
@@ -222,13 +223,15 @@ class _Problem:
     """What is trained on, and the free runs that judge it."""
 
     train: Trajectories
+    held_out: Trajectories
     runs: FreeRuns
     seed: int
 
     @classmethod
     def of(cls, task: Training, raw_units: bool) -> "_Problem":
         fit_on, held_out = split(task.train, task.validation)
-        return cls(fit_on, free_runs(held_out, context=1, raw_units=raw_units), task.seed)
+        runs = free_runs(held_out, context=1, raw_units=raw_units)
+        return cls(fit_on, held_out, runs, task.seed)
 
     @property
     def dim(self) -> int:
@@ -251,14 +254,37 @@ def _trained(
             outcomes.append(error)
     indices = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, _Problem)]
     # Two cores gain nothing from problems side by side, a thousand do.
-    together = jax.default_backend() != "cpu" and bool(model.curricula)
+    together = (
+        jax.default_backend() != "cpu" and bool(model.curricula) and not model.by_continuation
+    )
     for members in [indices] if together else [[i] for i in indices]:
         problems = [outcomes[i] for i in members]
-        shots = list(_shot(model, problems)) if together else _shot(model, problems)
+        shots: Iterable[tuple[dict[str, Any], list[VectorField]]]
+        if model.by_continuation:
+            try:
+                shots = _shot(_by_continuation(model, problems[0]), problems)
+            except FitError as error:
+                outcomes[members[0]] = error
+                continue
+        else:
+            shots = list(_shot(model, problems)) if together else _shot(model, problems)
         for place, (i, problem) in enumerate(zip(members, problems, strict=True)):
             one = ((chosen, fields[place]) for chosen, fields in shots)
             outcomes[i] = _best(chain(_matched(model, problem), one), problem)
     return outcomes
+
+
+def _by_continuation(model: NeuralODE, problem: _Problem) -> NeuralODE:
+    """`model` with the one curriculum that continues the validation data best."""
+
+    def fit(seen: Trajectories) -> Trials:
+        shots = _shot(model, [dataclasses.replace(problem, train=seen)])
+        return ((chosen, field) for chosen, (field,) in shots)
+
+    found, _ = best_on_continuation(fit, VectorField.run, problem.held_out)
+    windows = [[window for window, _ in curriculum] for curriculum in model.curricula]
+    place = next(i for i, each in enumerate(windows) if found["window"] in each)
+    return dataclasses.replace(model, curricula=(model.curricula[place],))
 
 
 def _best(trials: Trials, problem: _Problem) -> tuple[Mapping[str, Any], VectorField] | FitError:

@@ -289,3 +289,15 @@ def test_the_published_preset_has_small_weights_and_no_scale() -> None:
 def test_matching_a_deep_network_is_refused() -> None:
     with pytest.raises(ValueError, match="depth=0, or rounds=0"):
         NeuralODE(depth=2)
+
+
+def test_a_study_of_one_series_chooses_one_curriculum_by_its_continuation() -> None:
+    model = dataclasses.replace(SHOOTING, by_continuation=True)
+    model.curricula = (((2, 100),), ((8, 100),))
+    task = training(2, 0)
+    model.fit(task.train, dt=task.dt, validation=task.validation, seed=0)
+    chosen = model.chosen_["window"]
+    only = dataclasses.replace(SHOOTING, curricula=(((chosen, 100),),))
+    only.fit(task.train, dt=task.dt, validation=task.validation, seed=0)
+    context = task.train[:, :5]
+    np.testing.assert_array_equal(model.predict(context, 20), only.predict(context, 20))
