@@ -411,6 +411,25 @@ def leaderboard(
         print(as_text(table, format.value), end="")
 
 
+@app.command()
+def publish(
+    suite: SuiteName = "standard",
+    results: Results = Path("results"),
+    source: Annotated[Path, typer.Option(help="The folder of results to take from.")] = Path(
+        "results"
+    ),
+) -> None:
+    """Local results become reference ones, and the leaderboard is made anew. For maintainers."""
+    from dysts_bench import display, reference
+    from dysts_bench.task import read_suite
+
+    with _readable_errors():
+        known = read_suite(suite)
+        for model, cells in reference.publish(known.name, source, results).items():
+            print(f"{model}: {cells} cells")
+        _conclude(display.make_console(), results, known, reference_only=True)
+
+
 # ---- names -----------------------------------------------------------------------------------
 
 
@@ -499,13 +518,17 @@ def _doing(executor: "Executor") -> str:
     return ", ".join(names)
 
 
-def _conclude(console: "Console", results: Path, suite: "Suite") -> None:
+def _conclude(
+    console: "Console", results: Path, suite: "Suite", *, reference_only: bool = False
+) -> None:
     """Write leaderboard.csv from everything there is, and print it."""
     from dysts_bench import display, records
     from dysts_bench.leaderboard import as_text, failures
     from dysts_bench.leaderboard import leaderboard as table_of
 
     rows, primary = records.load_results(results, suite.name), suite.metrics[0]
+    if reference_only:
+        rows = rows[rows["source"] == "reference"]
     table = table_of(rows, primary)
     name = "leaderboard.csv" if suite.name == "standard" else f"leaderboard-{suite.name}.csv"
     records.write_atomically(results / name, as_text(table, "csv"))

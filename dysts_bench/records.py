@@ -5,15 +5,18 @@ Files are replaced whole or not at all.
 """
 
 import csv
+import gzip
 import hashlib
 import io
 import json
 import math
 import os
 import platform
+import re
 import secrets
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -84,17 +87,22 @@ _TYPES: dict[str, Any] = {f.name: f.type for f in fields(Result)}
 
 
 def write_csv(path: Path, results: Iterable[Result]) -> None:
-    """Replace `path` by a header and one line a result; floats keep every bit (repr)."""
+    """Replace `path` by a header and one line a result; floats keep every bit (repr).
+
+    A name that ends with .gz is compressed, to the same bytes whenever it is written.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows([_text(getattr(result, name)) for name in COLUMNS] for result in results)
-    write_atomically(path, buffer.getvalue())
+    text = buffer.getvalue()
+    write_atomically(path, gzip.compress(text.encode(), mtime=0) if _packed(path) else text)
 
 
 def read_csv(path: Path) -> list[Result]:
     """The rows of one file; RecordError names the line that is not a row of ours."""
-    with path.open(encoding="utf-8", newline="") as file:
+    open_as_text = gzip.open if _packed(path) else open
+    with open_as_text(path, "rt", encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         header = tuple(next(reader, ()))
         if header != COLUMNS:
@@ -102,7 +110,7 @@ def read_csv(path: Path) -> list[Result]:
             raise RecordError(f"{path}: the columns differ from this version's in {strange}")
         try:
             return [from_fields(dict(zip(COLUMNS, line, strict=True))) for line in reader]
-        except (ValueError, csv.Error) as error:
+        except (ValueError, csv.Error, EOFError, zlib.error) as error:
             raise RecordError(f"{path}, line {reader.line_num}: {error}") from error
 
 
@@ -121,7 +129,7 @@ def load_results(folder: str | Path = "results", suite: str = "standard") -> "pd
 
     parts = []
     for source in ("reference", "local"):
-        for path in sorted((Path(folder) / source / suite).glob("*.csv")):
+        for path in tables(Path(folder) / source / suite):
             frame = pd.read_csv(
                 path,
                 dtype=_pandas_types(),
@@ -145,19 +153,29 @@ def to_frame(results: Iterable[Result], source: str = "local") -> "pd.DataFrame"
     return _joined([frame.assign(source=source)])
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace `path` by `text`: whoever reads it, whenever, meets the old or the new, whole."""
+def tables(folder: Path) -> list[Path]:
+    """The files of rows in a folder, `<model>.csv` or `<model>.csv.gz`, by name."""
+    return sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")])
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace `path` by `content`: whoever reads it, whenever, meets the old or the new, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
-        with temporary.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def file_name(model: str) -> str:
+    """A model's name as the beginning of a file's."""
+    return re.sub(r"[^\w.-]", "_", model)
 
 
 def one_line(text: str, limit: int = 300) -> str:
@@ -265,6 +283,10 @@ def _processor() -> str:
 
 
 # ---- fields ----------------------------------------------------------------------------------
+
+
+def _packed(path: Path) -> bool:
+    return path.suffix == ".gz"
 
 
 def _text(value: Any) -> str:

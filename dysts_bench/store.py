@@ -6,7 +6,6 @@ whether the old one still holds; a checksum says whether the file is whole.
 
 import json
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from dysts_bench import records
 from dysts_bench.cells import Cell
-from dysts_bench.records import COLUMNS, RecordError, Result, canonical_json, short_hash
+from dysts_bench.records import COLUMNS, RecordError, Result, canonical_json, file_name, short_hash
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +47,12 @@ class Store:
             kept = list(self._whole_cells(model))
             kept.sort(key=_place)
             if kept:
-                path = self.folder / f"{_file_name(model)}.csv"
+                path = self.folder / f"{file_name(model)}.csv"
                 records.write_csv(path, (row for rows in kept for row in rows))
         self._add_to_manifest(run_id, facts)
 
     def _whole_cells(self, model: str) -> Iterable[list[Result]]:
-        for path in (self.folder / "cells" / _file_name(model)).glob("*.jsonl"):
+        for path in (self.folder / "cells" / file_name(model)).glob("*.jsonl"):
             try:
                 yield read_cell(path)
             except RecordError as error:
@@ -74,8 +73,8 @@ class Store:
 
     def _path(self, cell: Cell) -> Path:
         rest = short_hash(canonical_json([cell.task.track, cell.task.edition, cell.model.variant]))
-        file = f"{_file_name(cell.task.system)}.{cell.seed}.{rest[:8]}.jsonl"
-        return self.folder / "cells" / _file_name(cell.model.name) / file
+        file = f"{file_name(cell.task.system)}.{cell.seed}.{rest[:8]}.jsonl"
+        return self.folder / "cells" / file_name(cell.model.name) / file
 
 
 def write_cell(path: Path, key: str, rows: list[Result]) -> None:
@@ -118,7 +117,3 @@ def _whole(path: Path) -> tuple[str, str]:
 
 def _place(rows: list[Result]) -> tuple[str, str, str, int]:
     return rows[0].task, rows[0].edition, rows[0].preset, rows[0].seed
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]", "_", name)

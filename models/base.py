@@ -267,14 +267,16 @@ def _checked(values: np.ndarray, name: str, shape: str) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """JSON's types only: tuples become lists, numpy scalars Python numbers."""
+    """JSON's types only: tuples become lists, numpy scalars Python numbers, infinity is a word."""
     match value:
         case Mapping():
             return {str(key): _plain(item) for key, item in value.items()}
         case list() | tuple() | np.ndarray():
             return [_plain(item) for item in value]
         case np.generic():
-            return value.item()
+            return _plain(value.item())
+        case float() if not np.isfinite(value):
+            return str(value)
         case None | bool() | int() | float() | str():
             return value
     raise TypeError(f"hyperparameters hold numbers, text and lists of them, got {value!r}")

@@ -84,7 +84,7 @@ class NeuralODE(Differentiable):
     batch: int = 128
     rate: float = 3e-3
     final_rate: float = 3e-5
-    clip: float = 1.0  # of the gradient's norm
+    clip: float | None = 1.0  # of the gradient's norm
     initial_std: float | None = None
     raw_units: bool = False
     by_continuation: bool = False  # choose a curriculum as studies do that split one series
@@ -103,7 +103,7 @@ class NeuralODE(Differentiable):
                 "curricula": tuple(((window, 500),) for window in (2, 5, 15, 30, 60, 120)),
                 "rate": 1e-2,
                 "final_rate": 1e-2,
-                "clip": math.inf,
+                "clip": None,
                 "checks": 1,
                 "scaled": False,
                 "initial_std": 0.1,
@@ -363,7 +363,7 @@ def _shot(
                         rates,
                         numbers,
                         np.int32(window),
-                        np.float32(model.clip),
+                        np.float32(math.inf if model.clip is None else model.clip),
                         longest=longest,
                         batch=model.batch,
                         substeps=model.substeps,

@@ -1,5 +1,6 @@
 """The interface: what fit and predict refuse, how a divergence ends, how models are found."""
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -198,6 +199,13 @@ def test_hyperparameters_are_fields_and_what_was_chosen_as_json() -> None:
     assert models.hyperparameters(model) == {
         "factor": 3.0,
         "chosen": {"rows": 2, "shape": [2, 50]},
+    }
+
+
+def test_numbers_that_json_lacks_are_recorded_as_words() -> None:
+    model = Doubling(factor=float("inf"))
+    assert json.loads(json.dumps(models.hyperparameters(model), allow_nan=False)) == {
+        "factor": "inf"
     }
 
 

@@ -1,5 +1,6 @@
 """Rows survive the way to disk and back bit for bit, and files are whole or absent."""
 
+import gzip
 import json
 import math
 import os
@@ -148,8 +149,21 @@ def test_a_foreign_or_torn_csv_is_refused_with_the_line(tmp_path, old, new, said
         records.read_csv(path)
 
 
+def test_a_compressed_table_is_the_same_table(tmp_path):
+    plain, packed = tmp_path / "rows.csv", tmp_path / "rows.csv.gz"
+    records.write_csv(plain, [ROW])
+    records.write_csv(packed, [ROW])
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+    assert records.read_csv(packed) == [ROW]
+    records.write_csv(tmp_path / "again.csv.gz", [ROW])  # neither time nor name inside
+    assert (tmp_path / "again.csv.gz").read_bytes() == packed.read_bytes()
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(RecordError, match=r"rows\.csv\.gz"):
+        records.read_csv(packed)
+
+
 def test_frames_of_reference_and_local_results_say_which_is_which(tmp_path):
-    records.write_csv(tmp_path / "reference" / "standard" / "nvar.csv", [ROW])
+    records.write_csv(tmp_path / "reference" / "standard" / "nvar.csv.gz", [ROW])
     records.write_csv(tmp_path / "local" / "standard" / "esn.csv", [replace(ROW, model="esn")])
     frame = records.load_results(tmp_path)
     assert list(zip(frame["model"], frame["source"], strict=True)) == [

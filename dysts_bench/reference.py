@@ -1,0 +1,70 @@
+"""Local results become reference ones: results/local/<suite>/ goes into results/reference/<suite>/.
+
+A cell (task, edition, model, preset, seed) that was there before is replaced as a whole. Tables are
+compressed: pandas, DuckDB and R read `<model>.csv.gz` as they read CSV, at a twentieth of its size.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dysts_bench import records
+from dysts_bench.records import RecordError, Result, file_name
+
+Cell = tuple[str, str, str, str, int]
+
+
+def publish(suite: str, source: Path, results: Path) -> dict[str, int]:
+    """Merge source/local/<suite> into results/reference/<suite>; how many cells of each model.
+
+    RecordError, and nothing is changed, if there is nothing to merge, if a file is damaged, or if a
+    row's run is unknown to manifest.json or was made with uncommitted code.
+    """
+    local, reference = source / "local" / suite, results / "reference" / suite
+    new = _cells(local)
+    if not new:
+        raise RecordError(f"{local} holds no results: `dysts-bench run --suite {suite}` makes them")
+    runs = _runs(reference) | _runs(local)
+    made_by = {rows[0].run_id for rows in new.values()}
+    for run_id in sorted(made_by):
+        _require_reproducible(run_id, runs, local)
+    cells = _cells(reference) | new
+    tables: dict[str, list[Result]] = {}
+    for cell in sorted(cells):
+        tables.setdefault(cell[2], []).extend(cells[cell])
+    models = sorted({cell[2] for cell in new})
+    for model in models:
+        records.write_csv(reference / f"{file_name(model)}.csv.gz", tables[model])
+    used = {row.run_id for rows in cells.values() for row in rows}
+    kept = {run_id: runs[run_id] for run_id in sorted(used)}
+    text = json.dumps({"runs": kept}, indent=1, ensure_ascii=False)
+    records.write_atomically(reference / "manifest.json", text + "\n")
+    return {model: sum(cell[2] == model for cell in new) for model in models}
+
+
+def _cells(folder: Path) -> dict[Cell, list[Result]]:
+    cells: dict[Cell, list[Result]] = {}
+    for path in records.tables(folder):
+        for row in records.read_csv(path):
+            cell = (row.task, row.edition, row.model, row.preset, row.seed)
+            cells.setdefault(cell, []).append(row)
+    return cells
+
+
+def _runs(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["runs"])
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} is damaged: {error}") from error
+
+
+def _require_reproducible(run_id: str, runs: dict[str, Any], local: Path) -> None:
+    if run_id not in runs:
+        raise RecordError(f"{local} has rows of run {run_id}, which its manifest.json lacks")
+    if runs[run_id]["commit"] is None or runs[run_id]["dirty"]:
+        raise RecordError(
+            f"run {run_id} was made with code that no commit holds: commit it and run again"
+        )
