@@ -1,0 +1,88 @@
+"""What every model in PyTorch does alike: fitted by one loop, run in float64 on the CPU.
+
+PyTorch is imported at the first fit; it is the extra `torch`. Shapes and units are those of
+models.base.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import numpy as np
+from jaxtyping import Float
+
+from models._extras import needing_torch
+from models._tuning import free_runs, split
+from models.base import FitError, Forecast, Forecaster, Trajectories, Windows
+
+
+@dataclass(kw_only=True)
+class TorchForecaster(Forecaster):
+    """A network, trained in stages, of which the checkpoint is kept that runs best by itself.
+
+    `checks` times in each stage it runs freely on validation data; see models._torch_training.
+    `seconds` is a guard: what is not trained by then stays untrained, and the result depends on the
+    machine. With `bfloat16` losses are computed in that, which GPUs are fast in. `device` is where
+    it trains: None is a GPU if there is one.
+    """
+
+    checks: int = 10
+    seconds: float | None = None
+    bfloat16: bool = False
+    device: str | None = None
+
+    stochastic: ClassVar[bool] = True
+
+    @final
+    def _fit(
+        self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
+    ) -> None:
+        training = needing_torch("_torch_training")
+        fit_on, held_out = split(train, validation)
+        heard = self._context()
+        runs = free_runs(held_out, context=min(heard, held_out.shape[1] // 3))
+        plan = training.Plan(
+            stages=tuple(training.Stage(**stage) for stage in self._stages()),
+            checks=self.checks,
+            seconds=self.seconds,
+            bfloat16=self.bfloat16,
+            device=self.device,
+        )
+        problem = training.Problem(fit_on, runs, seed)
+        (outcome,) = training.trained(self._network, [problem], plan)
+        if isinstance(outcome, FitError):
+            raise outcome
+        self.chosen_, self.trained_ = outcome
+        self.context_needed_, self.context_used_ = self._least_context(), heard
+
+    @final
+    def _predict(self, context: Windows, horizon: int) -> Forecast:
+        return self.trained_.run(context, horizon)
+
+    @abstractmethod
+    def _network(self, problem: Any) -> Any:
+        """The nn.Module that a models._torch_training.Problem asks for."""
+
+    @abstractmethod
+    def _stages(self) -> Sequence[Mapping[str, Any]]:
+        """The arguments of each models._torch_training.Stage, in order."""
+
+    @abstractmethod
+    def _context(self) -> int:
+        """Steps of context that a forecast depends on, where there are so many."""
+
+    def _least_context(self) -> int:
+        """Steps of context without which there is no forecast."""
+        return 1
+
+
+def changes(train: Trajectories, steps: int) -> Float[np.ndarray, "{steps} dim"]:
+    """The root mean square change of each state in 1, 2, … `steps` intervals; 1 where it is 0.
+
+    In these units a network's task is of order one, whatever the sampling interval.
+    """
+    moved = (train[:, step:] - train[:, :-step] for step in range(1, steps + 1))
+    scale = np.sqrt([(change**2).mean(axis=(0, 1)) for change in moved])
+    scale[scale == 0] = 1.0  # a coordinate that never moves
+    return scale
