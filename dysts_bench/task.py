@@ -90,7 +90,9 @@ class Suite:
     metrics: tuple[str, ...]  # that get rows, in this order; the first is the primary one
     protocol: Protocol
     profiles: dict[str, Profile]
-    periods: dict[str, float] | None = None  # by system, in place of the catalog's
+    # By system, in place of the catalog's:
+    periods: dict[str, float] | None = None
+    lyapunov_times: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ class Task:
     metrics: tuple[str, ...]
     protocol: Protocol
     seed: int
-    period: float | None = None  # in system time, in place of the catalog's
+    # In system time, in place of the catalog's:
+    period: float | None = None
+    lyapunov_time: float | None = None
 
     @property
     def name(self) -> str:
@@ -115,7 +119,10 @@ class Task:
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits of SHA-256 over every field."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        facts = asdict(self)
+        if self.lyapunov_time is None:  # so that tasks without it keep the hash they had before
+            del facts["lyapunov_time"]
+        text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -185,7 +192,8 @@ def read_suite(name: str | Path) -> Suite:
         metrics=tuple(table["metrics"]),
         protocol=Protocol(**protocol),
         profiles=profiles,
-        periods=_read_periods(path.parent / table["periods"]) if "periods" in table else None,
+        periods=_read_times(table, "period", path),
+        lyapunov_times=_read_times(table, "lyapunov_time", path),
     )
 
 
@@ -210,24 +218,29 @@ def _require_sense(table: dict[str, Any], path: Path) -> None:
             )
 
 
-def _read_periods(path: Path) -> dict[str, float]:
-    """Periods from a CSV file with the columns system and period."""
+def _read_times(table: dict[str, Any], kind: str, suite: Path) -> dict[str, float] | None:
+    """Times from the CSV file that the suite names, if it does: the columns system and `kind`."""
+    if f"{kind}s" not in table:
+        return None
+    path = suite.parent / table[f"{kind}s"]
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            periods = {row["system"]: float(row["period"]) for row in csv.DictReader(file)}
+            times = {row["system"]: float(row[kind]) for row in csv.DictReader(file)}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise SuiteError(f"{path}: no CSV of the columns system and period: {error!r}") from error
-    wrong = [name for name, period in periods.items() if not 0 < period < math.inf]
+        raise SuiteError(f"{path}: no CSV of the columns system and {kind}: {error!r}") from error
+    wrong = [name for name, time in times.items() if not 0 < time < math.inf]
     if wrong:
-        raise SuiteError(f"{path}: periods are positive numbers; those of {wrong} are not.")
-    return periods
+        raise SuiteError(f"{path}: {kind}s are positive numbers; those of {wrong} are not.")
+    return times
 
 
-def _period_of(suite: Suite, name: str) -> float:
-    assert suite.periods is not None
-    if name not in suite.periods:
-        raise SuiteError(f"suite {suite.name} gives no period for {name}: add it to its file.")
-    return suite.periods[name]
+def _time_of(suite: Suite, name: str, kind: str) -> float | None:
+    times = getattr(suite, f"{kind}s")
+    if times is None:
+        return None
+    if name not in times:
+        raise SuiteError(f"suite {suite.name} gives no {kind} for {name}: add it to its file.")
+    return float(times[name])
 
 
 def tasks(suite: Suite, system_names: list[str]) -> list[Task]:
@@ -242,7 +255,8 @@ def tasks(suite: Suite, system_names: list[str]) -> list[Task]:
             metrics=suite.metrics,
             protocol=suite.protocol,
             seed=suite.seed,
-            period=None if suite.periods is None else _period_of(suite, name),
+            period=_time_of(suite, name, "period"),
+            lyapunov_time=_time_of(suite, name, "lyapunov_time"),
         )
         for name in system_names
     ]
@@ -270,7 +284,8 @@ def clock(task: Task) -> Clock:
     past shrinks along the attractor while one made after it grows.
     """
     system, protocol = systems.load(task.system, edition=task.edition), task.protocol
-    period, lyapunov_time = task.period or system.period, system.lyapunov_time
+    period = task.period or system.period
+    lyapunov_time = task.lyapunov_time or system.lyapunov_time
     if not (math.isfinite(period) and period > 0 and lyapunov_time > 0):
         raise DataError(
             f"{task.system}: a task needs a positive period and Lyapunov time; the catalog has "
@@ -284,6 +299,8 @@ def clock(task: Task) -> Clock:
     if protocol.horizon_unit == "period":
         horizon *= period / unit
     certified = system.certified_horizon.get(_precision(task, system), math.inf)
+    if chaotic:  # certified in the catalog's Lyapunov times
+        certified *= system.lyapunov_time / unit
     # The last sample within the horizon; 1e-9 so that rounding can't make 749 of 750.
     steps = math.floor(min(horizon, certified) * unit / dt * (1 + 1e-9))
     steps = min(steps, task.protocol.horizon_max_steps)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from dysts_bench import records, study_page, zoo_page
+from dysts_bench import phyxmamba_page, records, study_page, zoo_page
 from dysts_bench.study_page import PUBLISHED
 
 RESULTS = study_page.ROOT / "results"
@@ -17,6 +17,10 @@ def reference(suite: str) -> pd.DataFrame:
 def test_the_pages_are_those_of_the_reference_results() -> None:
     study = study_page.page(reference("gilpin2023"), pd.read_csv(PUBLISHED))
     assert study_page.PAGE.read_text(encoding="utf-8") == study, "`make docs` writes it anew"
+    phyxmamba = phyxmamba_page.page(reference("phyxmamba"), pd.read_csv(phyxmamba_page.PUBLISHED))
+    assert phyxmamba_page.PAGE.read_text(encoding="utf-8") == phyxmamba, (
+        "`make docs` writes it anew"
+    )
     zoo = zoo_page.page(reference("standard"))
     assert zoo_page.PAGE.read_text(encoding="utf-8") == zoo, "`make docs` writes it anew"
 
@@ -50,3 +54,14 @@ def test_a_model_that_failed_says_so_and_one_that_was_not_run_is_left_out() -> N
     assert nvar.startswith("| nvar | ≥ 2 [1, 3] |  |")
     [esn] = [line for line in text.splitlines() if line.startswith("| esn")]
     assert esn == "| esn |  |  |  | timeout |  |  |  |"
+
+
+def test_prediction_times_are_given_in_true_lyapunov_times_too() -> None:
+    published = pd.DataFrame(
+        {"model": ["theirs"], "system": ["Rossler"], "metric": [phyxmamba_page.PRIMARY]}
+    )
+    nothing = pd.DataFrame({"model": [], "preset": [], "metric": [], "value": [], "system": []})
+    text = phyxmamba_page.page(nothing.assign(fit_seconds=[]), published.assign(value=10.0))
+    [line] = [line for line in text.splitlines() if line.startswith("| theirs ")]
+    # 0.1506 in the catalog of dysts; Sprott's book has 0.0714
+    assert float(line.split("|")[3]) == pytest.approx(10 * 0.0714 / 0.1506, rel=0.03)

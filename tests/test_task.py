@@ -333,3 +333,21 @@ def test_the_data_hash_tells_other_data(system):
     one = load(a_task())
     assert one.data_hash == load(a_task()).data_hash
     assert one.data_hash != load(replace(a_task(), seed=1)).data_hash
+
+
+def test_a_suite_may_bring_lyapunov_times() -> None:
+    own, published = read_suite("standard"), read_suite("phyxmamba")
+    assert published.lyapunov_times is not None
+    (task,) = tasks(published, ["Rossler"])
+    time = clock(task)
+    assert time.unit == published.lyapunov_times["Rossler"] == pytest.approx(1 / 0.1505969)
+    assert (time.dt, time.steps) == (time.unit / 30, 300)
+    (plain,) = tasks(own, ["Rossler"])
+    assert plain.lyapunov_time is None and plain.hash != replace(plain, lyapunov_time=7.0).hash
+    # a certificate counts in the catalog's Lyapunov times, which are twice as long
+    certified = systems.load("Rossler").certified_horizon["double-double"]
+    longer = replace(plain, lyapunov_time=time.unit)
+    far = replace(longer, protocol=replace(longer.protocol, horizon=1e4, horizon_max_steps=10**7))
+    assert clock(far).steps * clock(far).dt == pytest.approx(
+        certified * systems.load("Rossler").lyapunov_time, rel=1e-3
+    )

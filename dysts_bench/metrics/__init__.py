@@ -2,7 +2,8 @@
 
 The functions live in `pointwise` (errors and correlations, step by step), `horizon` (how long a
 forecast is good for), `geometry`, `dynamics` and `complexity` (whether long free runs live on the
-right attractor), `exponents` (what a model's own Jacobian says of that) and `probabilistic`.
+right attractor), `exponents` (what a model's own Jacobian says of that), `probabilistic`;
+`published` are a study's own, for its suite.
 """
 
 from dysts_bench.metrics import (
@@ -13,6 +14,7 @@ from dysts_bench.metrics import (
     horizon,
     pointwise,
     probabilistic,
+    published,
 )
 from dysts_bench.metrics.base import (
     HORIZONS,
@@ -42,5 +44,6 @@ __all__ = [
     "metric",
     "pointwise",
     "probabilistic",
+    "published",
     "score",
 ]

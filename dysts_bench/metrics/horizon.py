@@ -50,6 +50,7 @@ def valid_prediction_time(
     better="higher",
     ideal=np.inf,
     worst=0.0,
+    per_window=True,
     limit=length_of_truth,
     invariant=("units",),
 )
