@@ -38,7 +38,7 @@ def page(rows: "pd.DataFrame", published: "pd.DataFrame") -> str:
     """The page in Markdown: medians and means of every model, then the table by system."""
     import pandas as pd
 
-    ours = _by_system(rows_of(rows, "smape"))
+    ours = _by_system(rows_of(rows, "smape").fillna({"value": WORST}))
     theirs = _by_system(published[published["metric"] == "smape"])
     common = ours.index.intersection(theirs.index)
     summary = pd.concat(
@@ -49,8 +49,9 @@ def page(rows: "pd.DataFrame", published: "pd.DataFrame") -> str:
     return "\n".join(
         [
             OPENING,
-            f"On the {len(common)} systems that both have. A failure of ours counts as 200; what "
-            "the study has no value for is left out of its own figures:\n",
+            f"On the {len(common)} systems that both have, or as many of them as a model has been run "
+            "on. A failure of ours counts as 200; what the study has no value for is left out of its "
+            "own figures:\n",
             as_text(summary.rename_axis("model").reset_index(), "markdown"),
             "## By system\n",
             as_text(every.rename_axis("system").reset_index(), "markdown"),
@@ -65,11 +66,10 @@ def _by_system(rows: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _summary(scores: "pd.DataFrame", source: str) -> "pd.DataFrame":
-    known = scores.fillna(WORST) if source == "ours" else scores
-    return known.agg(["median", "mean"]).T.assign(
-        q25=known.quantile(0.25),
-        q75=known.quantile(0.75),
-        missing=scores.isna().sum(),
+    return scores.agg(["median", "mean"]).T.assign(
+        q25=scores.quantile(0.25),
+        q75=scores.quantile(0.75),
+        systems=scores.notna().sum(),
         source=source,
     )
 

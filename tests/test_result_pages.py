@@ -42,7 +42,7 @@ def test_a_failure_counts_as_the_worst_score() -> None:
     published = pd.concat([rows_of(name, [10.0, 20.0, 60.0]) for name in study_page.BESIDE])
     text = study_page.page(rows_of("esn", [1.0, None, 2.0]), published)
     [line] = [line for line in text.splitlines() if line.startswith("| esn | 2 ")]
-    assert line == "| esn | 2 | 67.7 | 1.5 | 101 | 1 | ours |"
+    assert line == "| esn | 2 | 67.7 | 1.5 | 101 | 3 | ours |"
 
 
 def test_a_model_that_failed_says_so_and_one_that_was_not_run_is_left_out() -> None:
