@@ -29,8 +29,8 @@ from rich.table import Table
 import systems as catalog
 from dysts_bench.task import DataError, Task, clock, load, read_suite, tasks
 from models._tuning import free_runs, score
-from models.base import FitError
-from models.neural_ode import NeuralODE, Training, fit_many
+from models.base import FitError, Training
+from models.neural_ode import NeuralODE
 
 OUT = Path(__file__).with_name("out")
 
@@ -83,7 +83,7 @@ def _fitted(batch: list[Task], model: NeuralODE) -> dict[str, dict[str, Any]]:
         except DataError as error:
             rows[task.system]["error"] = str(error)
     begun = time.process_time()
-    fitted = fit_many([Training(w.train, c.dt, w.validation) for _, w, c in ready], model)
+    fitted = model.fit_many([Training(w.train, c.dt, w.validation) for _, w, c in ready])
     seconds = time.process_time() - begun
     for (task, windows, time_), one in zip(ready, fitted, strict=True):
         runs = free_runs(windows.validation, context=1)

@@ -49,9 +49,9 @@ def page(rows: "pd.DataFrame", published: "pd.DataFrame") -> str:
     return "\n".join(
         [
             OPENING,
-            f"On the {len(common)} systems that both have, or as many of them as a model has been run "
-            "on. A failure of ours counts as 200; what the study has no value for is left out of its "
-            "own figures:\n",
+            f"On the {len(common)} systems that both have, or those of them that a model has been "
+            "run on. A failure of ours counts as 200; what the study has no value for is left out "
+            "of its own figures:\n",
             as_text(summary.rename_axis("model").reset_index(), "markdown"),
             "## By system\n",
             as_text(every.rename_axis("system").reset_index(), "markdown"),

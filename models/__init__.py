@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from models.base import Differentiable, FitError, Forecaster, Sampler, hyperparameters
+from models.base import Differentiable, FitError, Forecaster, Sampler, Training, hyperparameters
 
 __all__ = [
     "ZOO",
@@ -20,6 +20,7 @@ __all__ = [
     "FitError",
     "Forecaster",
     "Sampler",
+    "Training",
     "create",
     "hyperparameters",
     "load_class",

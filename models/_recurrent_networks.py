@@ -17,6 +17,8 @@ class RecurrentNetwork(nn.Module):
     Where inputs are known, one call runs all cells: LSTM's in half the time, with gradients.
     """
 
+    vmapped = False  # where PyTorch's cells are not possible; set by the training loop
+
     def __init__(self, cell: str, units: int, memory: int, scale: np.ndarray) -> None:
         super().__init__()
         dim = len(scale)
@@ -31,7 +33,7 @@ class RecurrentNetwork(nn.Module):
     def teacher_forced(self, windows: Tensor) -> Tensor:
         """The mean squared error of increments after true states, once the memory is warm."""
         warm = self.memory // 2
-        outputs, _ = self.cell(windows[:, :-1])
+        outputs, _ = self._heard(windows[:, :-1])
         states = windows[:, warm:]
         increments = self.readout(torch.cat([outputs[:, warm:], states[:, :-1]], -1))
         return (increments - states.diff(dim=1) / self.scale).square().mean()
@@ -55,16 +57,49 @@ class RecurrentNetwork(nn.Module):
         if heard.shape[1] == 0:
             zeros = contexts.new_zeros(len(contexts), self.units)
             return (zeros, zeros) if isinstance(self.cell, nn.LSTM) else (zeros,)
-        _, hidden = self.cell(heard)
-        return tuple(h[0] for h in hidden) if isinstance(hidden, tuple) else (hidden[0],)
+        return self._heard(heard)[1]
+
+    def _heard(self, states: Tensor) -> tuple[Tensor, Hidden]:
+        """The outputs after each of the states, and what is remembered of them, from nothing on."""
+        if not self.vmapped:
+            outputs, hidden = self.cell(states)
+            return outputs, tuple(
+                h[0] for h in (hidden if isinstance(hidden, tuple) else (hidden,))
+            )
+        zeros = states.new_zeros(len(states), self.units)
+        now: Hidden = (zeros, zeros) if isinstance(self.cell, nn.LSTM) else (zeros,)
+        outputs = []
+        for state in states.unbind(1):
+            now = self._cell_after(state, now)
+            outputs.append(now[0])
+        return torch.stack(outputs, 1), now
 
     def following(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
         """The next state, and what is remembered then."""
+        hidden = self._cell_after(state, hidden)
+        return state + self.scale * self.readout(torch.cat([hidden[0], state], -1)), hidden
+
+    def _cell_after(self, state: Tensor, hidden: Hidden) -> Hidden:
         cell = self.cell
         weights = (cell.weight_ih_l0, cell.weight_hh_l0, cell.bias_ih_l0, cell.bias_hh_l0)
+        if self.vmapped:
+            return _in_plain_operations(state, hidden, *weights)
         heard = self.one_step(state, hidden if len(hidden) == 2 else hidden[0], *weights)
-        hidden = heard if isinstance(heard, tuple) else (heard,)
-        return state + self.scale * self.readout(torch.cat([hidden[0], state], -1)), hidden
+        return heard if isinstance(heard, tuple) else (heard,)
+
+
+def _in_plain_operations(
+    state: Tensor, hidden: Hidden, w_state: Tensor, w_hidden: Tensor, b_state: Tensor, b: Tensor
+) -> Hidden:
+    """What the cells of PyTorch do, with two hidden tensors (LSTM) or one (GRU)."""
+    given, heard = state @ w_state.mT + b_state, hidden[0] @ w_hidden.mT + b
+    if len(hidden) == 2:
+        keep_new, forget, new, show = (given + heard).chunk(4, -1)
+        kept = forget.sigmoid() * hidden[1] + keep_new.sigmoid() * new.tanh()
+        return show.sigmoid() * kept.tanh(), kept
+    reset, keep, new = zip(given.chunk(3, -1), heard.chunk(3, -1), strict=True)
+    fresh = (new[0] + (reset[0] + reset[1]).sigmoid() * new[1]).tanh()
+    return (torch.lerp(fresh, hidden[0], (keep[0] + keep[1]).sigmoid()),)
 
 
 def packed(network: RecurrentNetwork, context: Windows) -> States:

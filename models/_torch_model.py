@@ -5,7 +5,7 @@ models.base.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from models._extras import needing_torch
 from models._tuning import free_runs, split
-from models.base import FitError, Forecast, Forecaster, Trajectories, Windows
+from models.base import FitError, Forecast, Forecaster, Training, Trajectories, Windows
 
 
 @dataclass(kw_only=True)
@@ -38,10 +38,16 @@ class TorchForecaster(Forecaster):
     def _fit(
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
     ) -> None:
+        (error,) = self._fit_many([self], [Training(train, dt, validation, seed)])
+        if error is not None:
+            raise error
+
+    @final
+    def _fit_many(
+        self, fitted: Sequence[Any], trainings: Sequence[Training]
+    ) -> list[FitError | None]:
+        """All that are alike in one program; `seconds` are for each of these."""
         training = needing_torch("_torch_training")
-        fit_on, held_out = split(train, validation)
-        heard = self._context()
-        runs = free_runs(held_out, context=min(heard, held_out.shape[1] // 3))
         plan = training.Plan(
             stages=tuple(training.Stage(**stage) for stage in self._stages()),
             checks=self.checks,
@@ -49,12 +55,36 @@ class TorchForecaster(Forecaster):
             bfloat16=self.bfloat16,
             device=self.device,
         )
-        problem = training.Problem(fit_on, runs, seed)
-        (outcome,) = training.trained(self._network, [problem], plan)
+        longest = max(stage.window for stage in plan.stages)
+        errors: list[FitError | None] = [None] * len(fitted)
+        alike: dict[Hashable, dict[int, Any]] = {}
+        for index, each in enumerate(trainings):
+            fit_on, held_out = split(each.train, each.validation)
+            try:
+                context = min(self._context(), held_out.shape[1] // 3)
+                runs = free_runs(held_out, context=context)
+            except FitError as error:
+                errors[index] = error
+                continue
+            problem = training.Problem(fit_on, runs, each.seed)
+            too_short = fit_on.shape[1] < longest  # and fails, but nothing else does
+            kind = (self._kind(problem), runs.truths.shape, runs.contexts.shape, too_short)
+            alike.setdefault(kind, {})[index] = problem
+        for problems in alike.values():
+            try:
+                outcomes = training.trained(self._network, list(problems.values()), plan)
+            except FitError as error:
+                outcomes = [error] * len(problems)
+            for index, outcome in zip(problems, outcomes, strict=True):
+                errors[index] = fitted[index]._adopt(outcome)
+        return errors
+
+    def _adopt(self, outcome: tuple[dict[str, Any], Any] | FitError) -> FitError | None:
         if isinstance(outcome, FitError):
-            raise outcome
+            return outcome
         self.chosen_, self.trained_ = outcome
-        self.context_needed_, self.context_used_ = self._least_context(), heard
+        self.context_needed_, self.context_used_ = self._least_context(), self._context()
+        return None
 
     @final
     def _predict(self, context: Windows, horizon: int) -> Forecast:
@@ -71,6 +101,10 @@ class TorchForecaster(Forecaster):
     @abstractmethod
     def _context(self) -> int:
         """Steps of context that a forecast depends on, where there are so many."""
+
+    def _kind(self, problem: Any) -> Hashable:
+        """Problems for which this is equal get networks of the same shapes and code."""
+        return None
 
     def _least_context(self) -> int:
         """Steps of context without which there is no forecast."""

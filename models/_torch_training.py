@@ -10,7 +10,8 @@ up and then falls by half a cosine. Now and then the network runs freely on vali
 what ran best is kept: one-step errors say little about free runs. A stage begins with the best of
 the stage before it. The networks of many problems are trained with stacked parameters, by
 torch.func.vmap of what trains one, and all else is done to each by itself: each becomes what it
-becomes alone, up to rounding. (Not with dropout, whose random numbers are drawn together.)
+becomes alone, up to rounding. (Not with dropout, whose random numbers are drawn together.) An
+attribute `vmapped` tells the network of it, for some layers of PyTorch can't be.
 
 Everything random comes from the seeds; the global random states stay as they are.
 Imports torch: to be imported when a model is fitted.
@@ -277,6 +278,7 @@ class _Program:
 
     def __init__(self, network: _Calls, plan: Plan, *, many: bool) -> None:
         self.network, self.bfloat16, self.many = network, plan.bfloat16, many
+        network.network.vmapped = many
 
     def gradients(
         self, trains: Weights, now: _Now, method: str, windows: Tensor

@@ -10,9 +10,10 @@ the system's time. Horizons and context lengths are in steps: a forecaster knows
 and no equations.
 """
 
+import copy
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, final
 
@@ -37,6 +38,16 @@ Model = TypeVar("Model", bound="Forecaster")
 
 class FitError(RuntimeError):
     """No candidate could be fitted: the training data cannot carry this model."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The arguments of one `fit`."""
+
+    train: Trajectories
+    dt: float
+    validation: Trajectories | None = None
+    seed: int = 0
 
 
 class Forecaster(ABC):
@@ -84,12 +95,34 @@ class Forecaster(ABC):
         `progress(done, total, what)` is called, with total None where it is not known beforehand.
         Raises ValueError for data of the wrong shape or with NaN, FitError if nothing fits.
         """
-        train, validation = checked_training(train, dt, validation)
-        self.dim_, self.context_needed_, self.context_used_, self.chosen_ = 0, 1, None, {}
+        training = _checked_training(Training(train, dt, validation, seed))
+        self._forget()
         with heard_by(progress):
-            self._fit(train, dt=float(dt), validation=validation, seed=seed)
-        self.dim_, self.dt_ = train.shape[2], float(dt)
+            self._fit(
+                training.train, dt=training.dt, validation=training.validation, seed=training.seed
+            )
+        self.dim_, self.dt_ = training.train.shape[2], training.dt
         return self
+
+    @final
+    def fit_many(
+        self: Model, trainings: Sequence[Training], *, progress: Listener | None = None
+    ) -> "list[Model | FitError]":
+        """A model like this one for each of `trainings`, which itself stays as it is.
+
+        Each becomes what its own `fit` would make of it, up to rounding; models that can learn from
+        many data sets in one program do. A training that fails has its FitError in its place.
+        Raises ValueError where `fit` does.
+        """
+        checked = [_checked_training(training) for training in trainings]
+        fitted = [copy.deepcopy(self) for _ in checked]
+        for model in fitted:
+            model._forget()
+        with heard_by(progress):
+            errors = self._fit_many(fitted, checked)
+        for model, training in zip(fitted, checked, strict=True):
+            model.dim_, model.dt_ = training.train.shape[2], training.dt
+        return [error or model for error, model in zip(errors, fitted, strict=True)]
 
     @final
     def predict(
@@ -120,6 +153,27 @@ class Forecaster(ABC):
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
     ) -> None:
         """Learn from checked data, which must not be modified."""
+
+    def _fit_many(
+        self, fitted: Sequence[Any], trainings: Sequence[Training]
+    ) -> list[FitError | None]:
+        """Fit each of these models, all like this one, to its training; the errors where one fails.
+
+        A model that trains many at once overrides it.
+        """
+        errors: list[FitError | None] = []
+        for model, each in zip(fitted, trainings, strict=True):
+            try:
+                model._fit(each.train, dt=each.dt, validation=each.validation, seed=each.seed)
+            except FitError as error:
+                errors.append(error)
+            else:
+                errors.append(None)
+        return errors
+
+    def _forget(self) -> None:
+        """Be as before the first fit."""
+        self.dim_, self.context_needed_, self.context_used_, self.chosen_ = 0, 1, None, {}
 
     @abstractmethod
     def _predict(self, context: Windows, horizon: int) -> Forecast:
@@ -206,11 +260,10 @@ def end_at_divergence(forecast: Forecast) -> Forecast:
     return np.where(alive[:, :, None], forecast, np.nan)
 
 
-def checked_training(
-    train: Trajectories, dt: float, validation: Trajectories | None
-) -> tuple[Trajectories, Trajectories | None]:
+def _checked_training(training: Training) -> Training:
     """The data of a fit as float64; raises ValueError for what `fit` refuses."""
-    train = _checked(train, "train", "(trajectories, times, dim)")
+    dt, validation = training.dt, training.validation
+    train = _checked(training.train, "train", "(trajectories, times, dim)")
     if train.shape[1] < 2:
         raise ValueError(f"train must hold at least 2 times per trajectory, got {train.shape}")
     if validation is not None:
@@ -221,7 +274,7 @@ def checked_training(
             )
     if not (np.isfinite(dt) and dt > 0):
         raise ValueError(f"dt is the sampling interval and must be positive, got {dt!r}")
-    return train, validation
+    return Training(train, float(dt), validation, training.seed)
 
 
 def _accepted(model: Forecaster, context: np.ndarray) -> Windows:

@@ -1,8 +1,7 @@
 """The neural ODE: a network for the vector field, and the solver that follows it.
 
-`NeuralODE` is one model; `fit_many` fits one for each of many data sets or seeds with the programs
-of one. Both train through `_trained`, so a model is the same either way; only a GPU, which trains
-many side by side, rounds differently. JAX, the extra `jax`, is imported at the first fit.
+`fit` and `fit_many` train through `_trained`, so a model is the same either way; only a GPU, which
+trains many side by side, rounds differently. JAX, the extra `jax`, is imported at the first fit.
 """
 
 import dataclasses
@@ -26,9 +25,9 @@ from models.base import (
     Forecast,
     States,
     Tangents,
+    Training,
     Trajectories,
     Windows,
-    checked_training,
 )
 
 Curriculum = tuple[tuple[int, int], ...]  # (steps in a window, updates), one after the other
@@ -123,14 +122,29 @@ class NeuralODE(Differentiable):
     def _fit(
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
     ) -> None:
-        (outcome,) = _trained(self, [Training(train, dt, validation, seed)])
-        self._adopt(outcome)
+        (error,) = self._fit_many([self], [Training(train, dt, validation, seed)])
+        if error is not None:
+            raise error
 
-    def _adopt(self, outcome: "tuple[Mapping[str, Any], VectorField] | FitError") -> None:
+    def _fit_many(
+        self, fitted: Sequence[Any], trainings: Sequence[Training]
+    ) -> list[FitError | None]:
+        """With the programs of one, in time linear in their number.
+
+        Only shooting on a GPU takes all side by side, when a curriculum with a window longer than
+        their shortest trajectory is left out. (Not run on a GPU since it was changed.)
+        """
+        outcomes = _trained(self, trainings)
+        return [model._adopt(outcome) for model, outcome in zip(fitted, outcomes, strict=True)]
+
+    def _adopt(
+        self, outcome: "tuple[Mapping[str, Any], VectorField] | FitError"
+    ) -> FitError | None:
         if isinstance(outcome, FitError):
-            raise outcome
+            return outcome
         self.chosen_, self.field_ = outcome
         self.context_needed_ = self.context_used_ = 1
+        return None
 
     def _predict(self, context: Windows, horizon: int) -> Forecast:
         return self.field_.run(context, horizon)
@@ -144,45 +158,6 @@ class NeuralODE(Differentiable):
     @classmethod
     def small(cls) -> "NeuralODE":
         return cls(width=16, rounds=4, ridges=(1e-4, 1e-2), batch=16, effort=0.02, checks=1)
-
-
-@dataclass(frozen=True)
-class Training:
-    """The arguments of one `fit`."""
-
-    train: Trajectories
-    dt: float
-    validation: Trajectories | None = None
-    seed: int = 0
-
-
-def fit_many(
-    trainings: Sequence[Training], model: NeuralODE | None = None
-) -> list[NeuralODE | FitError]:
-    """A model like `model` fitted to each of `trainings`, with the programs of one.
-
-    Each equals its `fit`. They are fitted one after another, in time linear in their number; only
-    shooting on a GPU takes all side by side, when rounding differs, which training amplifies, and a
-    curriculum with a window longer than their shortest trajectory is left out. (Not run on a GPU
-    since it was changed.) A training that fails has its FitError in its place. Raises ValueError
-    where `fit` does.
-    """
-    model = NeuralODE() if model is None else model
-    checked = []
-    for task in trainings:
-        train, validation = checked_training(task.train, task.dt, task.validation)
-        checked.append(Training(train, float(task.dt), validation, task.seed))
-    results: list[NeuralODE | FitError] = []
-    for task, outcome in zip(checked, _trained(model, checked), strict=True):
-        one = dataclasses.replace(model)
-        try:
-            one._adopt(outcome)
-        except FitError as error:
-            results.append(error)
-            continue
-        one.dim_, one.dt_ = task.train.shape[2], task.dt
-        results.append(one)
-    return results
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from models._tangent import growth_rates
 from models.base import (
     DIVERGED,
     Differentiable,
+    FitError,
     Forecast,
     Forecaster,
     Sampler,
@@ -312,3 +313,15 @@ def test_progress_is_heard_by_whoever_asks_and_only_then() -> None:
     count = len(told)
     model.fit(train, dt=0.1)
     assert len(told) == count
+
+
+def test_many_fits_leave_the_model_as_it_was_and_keep_the_errors_of_those_that_fail() -> None:
+    model = Doubling(factor=3.0)
+    one, other = model.fit_many([models.Training(TRAIN, 0.1), models.Training(TRAIN[..., :2], 0.2)])
+    assert (model.dim_, one.dim_, other.dim_) == (0, 3, 2)
+    assert (one.dt_, other.dt_, one.factor) == (0.1, 0.2, 3.0)
+    assert all(
+        isinstance(e, FitError) for e in Doubling(factor=-1).fit_many([models.Training(TRAIN, 1.0)])
+    )
+    with pytest.raises(ValueError, match="dt is the sampling interval"):
+        model.fit_many([models.Training(TRAIN, 0.1), models.Training(TRAIN, -1.0)])

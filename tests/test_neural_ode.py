@@ -9,15 +9,13 @@ from scipy.integrate import solve_ivp
 
 import models
 from models import _matching
-from models.base import FitError
+from models.base import FitError, Training
 from models.neural_ode import (
     NeuralODE,
-    Training,
     VectorField,
     _initial_layers,
     _Problem,
     _shot,
-    fit_many,
 )
 
 jax = pytest.importorskip("jax")
@@ -211,7 +209,7 @@ def test_shooting_learns_the_field_too() -> None:
 @pytest.mark.parametrize("model", [SMALL, SHOOTING], ids=["matching", "shooting"])
 def test_many_fits_equal_fits_one_by_one(model: NeuralODE) -> None:
     tasks = [training(2, 0), training(2, 1)]
-    for task, together in zip(tasks, fit_many(tasks, model), strict=True):
+    for task, together in zip(tasks, model.fit_many(tasks), strict=True):
         assert isinstance(together, NeuralODE)
         alone = dataclasses.replace(model).fit(
             task.train, dt=task.dt, validation=task.validation, seed=task.seed
@@ -265,7 +263,7 @@ def test_training_that_diverges_says_so() -> None:
 def test_a_task_that_cannot_be_fitted_does_not_stop_the_others() -> None:
     tasks = [training(2, 0), training(3, 1), training(3, 2)]
     tasks[1] = dataclasses.replace(tasks[1], validation=tasks[1].train[:, :2])
-    first, failed, last = fit_many([*tasks, training(2, 3)], SMALL)[:3]
+    first, failed, last = SMALL.fit_many([*tasks, training(2, 3)])[:3]
     assert isinstance(failed, FitError)
     assert isinstance(first, NeuralODE) and isinstance(last, NeuralODE)
 

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from models.base import FitError  # noqa: E402
+from models.base import FitError, Training  # noqa: E402
 from models.checks import torus  # noqa: E402
 from models.recurrent import GRU, LSTM, Recurrent  # noqa: E402
 
@@ -114,3 +114,28 @@ def test_without_torch_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"dysts-bench\[torch\]"):
         fitted(LSTM)
+
+
+@both
+def test_many_fits_in_one_program_equal_fits_one_by_one(cls: type[Recurrent]) -> None:
+
+    def data(dim: int, seed: int) -> np.ndarray:
+        return torus(dim, trajectories=2, times=400, seed=seed)
+
+    model = cls.small()
+    trainings = [
+        Training(data(dim, seed), 0.1, data(dim, seed + 9), seed)
+        for dim, seed in ((2, 1), (3, 2), (2, 3), (2, 4))
+    ]
+    short = Training(trainings[0].train[:, : 2 * model.memory - 1], 0.1, trainings[0].validation)
+    *fitted, failed = model.fit_many([*trainings, short])
+    assert isinstance(failed, FitError) and model.dim_ == 0
+    for one, training in zip(fitted, trainings, strict=True):
+        assert isinstance(one, cls) and one.dim_ == training.train.shape[2]
+        alone = dataclasses.replace(model).fit(
+            training.train, dt=0.1, validation=training.validation, seed=training.seed
+        )
+        assert one.chosen_ == alone.chosen_
+        context = training.train[:, :30]
+        # thirty updates in float32
+        np.testing.assert_allclose(one.predict(context, 5), alone.predict(context, 5), atol=1e-4)
