@@ -14,8 +14,9 @@ BANDWIDTHS = (0.2, 0.5, 0.9, 1.3)  # of the kernel, in standard deviations of st
 AHEAD_WEIGHT = 0.1  # of multi-token prediction
 CLIMATE_WEIGHT, FORECAST_WEIGHT = 1.0, 1000.0  # of the two discrepancies
 
-Series = Float[Tensor, "batch times dim"]
-Tokens = Float[Tensor, "batch tokens width"]
+# A leading underscore: each argument has a length of its own.
+Series = Float[Tensor, "batch _times dim"]
+Tokens = Float[Tensor, "batch _tokens width"]
 
 
 class PhyxMambaNetwork(nn.Module):
@@ -113,7 +114,7 @@ class PhyxMambaNetwork(nn.Module):
     def tokens(self, series: Series) -> Tokens:
         return self.drop(self.embed(self.delay_patches(series)) + self.code)
 
-    def delay_patches(self, series: Series) -> Float[Tensor, "batch tokens features"]:
+    def delay_patches(self, series: Series) -> Float[Tensor, "batch _tokens _features"]:
         """Features by coordinate, then delay, the oldest first, then time within the patch."""
         return series[:, self.times].movedim(-1, 2).flatten(2)
 
@@ -128,7 +129,7 @@ class PhyxMambaNetwork(nn.Module):
         """The last state of each patch."""
         return series[:, self.span + self.patch - 1 :: self.patch]
 
-    def read(self, heard: Tokens, newest: Series) -> Float[Tensor, "batch tokens patch dim"]:
+    def read(self, heard: Tokens, newest: Series) -> Float[Tensor, "batch _tokens _patch dim"]:
         said = self.head(heard).unflatten(-1, (self.patch, -1))
         return said if self.scale is None else newest[:, :, None] + self.scale * said
 
