@@ -44,6 +44,7 @@ ZOO: dict[str, str] = {
     "neural_ode": "models.neural_ode:NeuralODE",
     "lstm": "models.recurrent:LSTM",
     "gru": "models.recurrent:GRU",
+    "phyxmamba": "models.phyxmamba:PhyxMamba",
     "sindy": "models.sparse_ode:SINDy",
     "kernel": "models.kernel:Kernel",
     "best_of": "models.composed:BestOf",
