@@ -120,3 +120,16 @@ def changes(train: Trajectories, steps: int) -> Float[np.ndarray, "{steps} dim"]
     scale = np.sqrt([(change**2).mean(axis=(0, 1)) for change in moved])
     scale[scale == 0] = 1.0  # a coordinate that never moves
     return scale
+
+
+def stages(
+    windows: Mapping[str, int],
+    updates: Sequence[int],
+    batch: int,
+    rates: Sequence[float],
+) -> list[dict[str, Any]]:
+    """A stage for each loss, with windows of so many times, so many updates and such a rate."""
+    return [
+        {"loss": loss, "window": window, "updates": number, "batch": batch, "rate": rate}
+        for (loss, window), number, rate in zip(windows.items(), updates, rates, strict=True)
+    ]

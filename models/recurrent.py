@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from models._extras import needing_torch
-from models._torch_model import TorchForecaster, changes
+from models._torch_model import TorchForecaster, changes, stages
 from models.base import Differentiable, States, Tangents, Windows
 
 Network = TypeVar("Network", bound="Recurrent")
@@ -43,12 +43,7 @@ class Recurrent(TorchForecaster, Differentiable):
 
     def _stages(self) -> list[dict[str, Any]]:
         windows = {"teacher_forced": 2 * self.memory, "free_running": self.memory + self.horizon}
-        return [
-            {"loss": loss, "window": window, "updates": updates, "batch": self.batch, "rate": rate}
-            for (loss, window), updates, rate in zip(
-                windows.items(), self.updates, self.rates, strict=True
-            )
-        ]
+        return stages(windows, self.updates, self.batch, self.rates)
 
     def _context(self) -> int:
         return self.memory

@@ -1,0 +1,123 @@
+"""Transformers: one that hears single states, and one that hears patches of them.
+
+Shapes and units are those of models.base.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models._extras import needing_torch
+from models._torch_model import TorchForecaster, changes, stages
+
+
+@dataclass(kw_only=True)
+class Transformer(TorchForecaster):
+    """x(t+1) = x(t) + s · (W z(t) + b), z(t) from causal attention over the states up to t.
+
+    s is the root mean square change of each state in a sampling interval. Each of `layers` layers
+    is attention of `heads` heads over the last `window` tokens, with rotary positions, and two
+    dense layers with `ratio` · `width` units between them, each after a norm (RMSNorm) and added to
+    its input. Keys and values are remembered in a forecast, so its time is linear. Adam trains it
+    on windows of true states, `updates[0]` times, and then `updates[1]` times on free runs of
+    `horizon` steps, with gradients through the whole run.
+
+    About layers · (4 + 2 · ratio) · width² parameters; time: updates · batch · steps heard ·
+    parameters, whatever the length of the data.
+    Source: Vaswani et al. 2017, with the pre-norm, positions and norms of Llama (Touvron et al.
+    2023).
+    """
+
+    window: int = 6
+    width: int = 64
+    layers: int = 3
+    heads: int = 4
+    ratio: int = 2
+    horizon: int = 10
+    updates: tuple[int, int] = (2000, 200)
+    batch: int = 32
+    rates: tuple[float, float] = (2e-3, 5e-4)
+
+    def _stages(self) -> list[dict[str, Any]]:
+        heard = self._context()
+        windows = {"teacher_forced": 2 * heard, "free_running": heard + self.horizon}
+        return stages(windows, self.updates, self.batch, self.rates)
+
+    def _context(self) -> int:
+        return self.layers * (self.window - 1) + 1
+
+    def _network(self, problem: Any) -> Any:
+        networks = needing_torch("_transformer_networks")
+        (scale,) = changes(problem.train, 1)
+        return networks.StepTransformer(
+            self.width, self.layers, self.heads, self.ratio, self.window, scale
+        )
+
+    @classmethod
+    def small(cls) -> "Transformer":
+        return cls(
+            window=3, width=8, layers=1, heads=2, horizon=3, updates=(20, 4), batch=8, checks=1
+        )
+
+
+@dataclass(kw_only=True)
+class PatchTransformer(TorchForecaster):
+    """x(t+j) = x(t) + s(j) · (W z(t) + b)(j) for j = 1 … `horizon`, z(t) from patches up to t.
+
+    A token is `patch` successive values of one coordinate, with a learned vector that says of which
+    coordinate. Each layer is attention over the earlier patches of the coordinate, with rotary
+    positions, attention over the coordinates of a patch, and two dense layers, each after a norm
+    (RMSNorm) and added to its input. s(j) is the root mean square change of a coordinate in j
+    sampling intervals; a longer forecast is made block by block. Adam trains it `updates` times on
+    windows of true states, in which what follows each patch counts.
+
+    Panda's architecture, trained on one system: attention in time is causal, so that each patch of
+    a window teaches something; coordinates have names; values are not scaled window by window,
+    which would hide the place on the attractor; and the random polynomial features of patches are
+    left out.
+    Source: Lai, Bao & Gilpin, Panda (arXiv 2505.13755); Nie et al., PatchTST (ICLR 2023).
+    """
+
+    context: int = 96
+    patch: int = 8
+    horizon: int = 16
+    width: int = 64
+    layers: int = 3
+    heads: int = 4
+    ratio: int = 2
+    updates: int = 1000
+    batch: int = 16
+    rate: float = 2e-3
+
+    def _stages(self) -> list[dict[str, Any]]:
+        windows: Mapping[str, int] = {"after_each_patch": self.context + self.horizon}
+        return stages(windows, (self.updates,), self.batch, (self.rate,))
+
+    def _context(self) -> int:
+        return self.context
+
+    def _least_context(self) -> int:
+        return self.patch
+
+    def _network(self, problem: Any) -> Any:
+        if self.context % self.patch:
+            raise ValueError(f"patch {self.patch} must divide context {self.context}")
+        networks = needing_torch("_transformer_networks")
+        scale = changes(problem.train, self.horizon)
+        return networks.PatchTransformer(
+            self.context, self.patch, self.width, self.layers, self.heads, self.ratio, scale
+        )
+
+    @classmethod
+    def small(cls) -> "PatchTransformer":
+        return cls(
+            context=16,
+            patch=4,
+            horizon=6,
+            width=8,
+            layers=1,
+            heads=2,
+            updates=20,
+            batch=8,
+            checks=1,
+        )
