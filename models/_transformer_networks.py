@@ -133,22 +133,23 @@ class StepTransformer(nn.Module):
 
     def run(self, contexts: Tensor, steps: int) -> Tensor:
         contexts = contexts[:, -self.context :]
-        state, states = contexts[:, -1], []
+        state, states, first = contexts[:, -1], [], contexts.shape[1]
+        cos, sin = self.turns(first + steps, contexts)
         increments, heard = self.increments(contexts)
-        for position in range(contexts.shape[1], contexts.shape[1] + steps):
+        for now in range(first, first + steps):
             state = state + self.scale * increments[:, -1]
             states.append(state)
-            increments, heard = self.increments(state[:, None], heard, position)
+            here = cos[now : now + 1], sin[now : now + 1]
+            increments, heard = self.increments(state[:, None], heard, here)
         return torch.stack(states, 1)
 
     def increments(
-        self, states: Tensor, heard: list[Heard] | None = None, position: int = 0
+        self, states: Tensor, heard: list[Heard] | None = None, turns: Turns | None = None
     ) -> tuple[Tensor, list[Heard]]:
         """In units of `scale`, after each state of a sequence, or of one state after what was
         heard; and what the next state will hear, for each layer."""
         tokens, following = self.embed(states), []
-        positions = torch.arange(states.shape[1], device=states.device) + position
-        turns = self.attentions[0].turns(positions, tokens.dtype)
+        turns = self.turns(states.shape[1], states) if turns is None else turns
         # one state hears all that was kept
         mask = earlier(states.shape[1], self.window, states.device) if heard is None else None
         for layer, (attention, feed) in enumerate(zip(self.attentions, self.feeds, strict=True)):
@@ -157,6 +158,9 @@ class StepTransformer(nn.Module):
             following.append(both.last(self.window - 1))
             tokens = feed(tokens)
         return self.readout(self.norm(tokens)), following
+
+    def turns(self, times: int, like: Tensor) -> Turns:
+        return self.attentions[0].turns(torch.arange(times, device=like.device), like.dtype)
 
 
 class PatchTransformer(nn.Module):
