@@ -48,6 +48,7 @@ ZOO: dict[str, str] = {
     "transformer": "models.transformer:Transformer",
     "patch_transformer": "models.transformer:PatchTransformer",
     "hiss": "models.hiss:HiSS",
+    "entrope": "models.entrope:EntroPE",
     "sindy": "models.sparse_ode:SINDy",
     "kernel": "models.kernel:Kernel",
     "best_of": "models.composed:BestOf",
