@@ -213,7 +213,7 @@ class PatchForecaster(nn.Module):
         nn.init.zeros_(self.head.weight)  # persistence, at first
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, inputs: Tensor, starts: Starts) -> Sequences:
+    def forward(self, x: Sequences, starts: Starts) -> Float[Tensor, "sequences horizon channels"]:
         times = torch.arange(starts.shape[1], device=starts.device)
         owner = starts.cumsum(1) - 1
         numbers = torch.arange(self.most, device=starts.device)
@@ -222,7 +222,7 @@ class PatchForecaster(nn.Module):
         filled = owns.any(2)
         heard = heard | ~filled[:, :, None]  # attention to nothing is not a number
         ends = torch.where(owns, times, 0).amax(2)
-        tokens = self.encoder(self.embed(inputs), causal(times), times)
+        tokens = self.encoder(self.embed(x), causal(times), times)
         patches = pooled(tokens, owns)
         patches = self.into_patches(patches, tokens, heard, ends, times)
         for block in self.between:

@@ -212,7 +212,7 @@ def test_the_entropy_model_stays_as_it_is_while_the_forecaster_is_trained() -> N
 
 
 def test_two_problems_at_once_are_trained_as_each_alone() -> None:
-    model = dataclasses.replace(EntroPE.small(), updates=(5, 6, 2), horizon=10)
+    model = dataclasses.replace(EntroPE.small(), updates=(5, 6, 2), horizon=20)
     problems = [problem(1), problem(5)]
     stages = tuple(Stage(**stage) for stage in model._stages())
     plan = Plan(stages=stages, checks=1, device="cpu")
@@ -221,7 +221,7 @@ def test_two_problems_at_once_are_trained_as_each_alone() -> None:
         (alone,) = trained(model._network, [task], plan)
         assert not isinstance(alone, FitError) and not isinstance(outcome, FitError)
         context = torus(2, trajectories=3, times=12, seed=9)
-        forecasts = (result[1].run(context, 15) for result in (alone, outcome))
+        forecasts = (result[1].run(context, 25) for result in (alone, outcome))
         np.testing.assert_allclose(*forecasts, atol=1e-4)
 
 
