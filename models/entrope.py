@@ -35,6 +35,14 @@ class EntroPE(TorchForecaster):
     runs of `blocks` blocks, with gradients through the whole run. `checks`, `seconds` and the rest
     are those of `TorchForecaster`; the bins are always trained in full, and on the CPU.
 
+    60,000 parameters by default in 3 dimensions, and half as many for the bins; time: updates ·
+    batch · memory · parameters. On 6000 points of Lorenz (another trajectory than the suites') it
+    follows 1.2 Lyapunov times, the median of 12 windows from one seed, after 78 s of a busy core;
+    with `memory` 96 and `horizon` 32, nearer to the paper, 0.8 after 131 s. (Settings were chosen
+    with these windows in view.) LSTM follows some 4, NVAR and reservoirs more than 20. A window
+    teaches one block only, so it learns slowly. It should win where quiet and eventful times
+    alternate and memories are long; that is expected, not measured.
+
     Source: Abeywickrama et al., arXiv 2509.26157. The preset `tokens` sees what is published there:
     bins, each channel and each window by itself. Its window and sizes are those of the default, and
     what harms the code behind the paper is mended: bins cover the values that they are applied to
@@ -83,6 +91,7 @@ class EntroPE(TorchForecaster):
             raise ValueError(f"max_patch is a number of steps and at least 1, got {self.max_patch}")
 
     def _stages(self) -> list[dict[str, Any]]:
+        # the entropy model is frozen
         return [
             {
                 "loss": "free_running",
