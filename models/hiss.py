@@ -26,6 +26,13 @@ class HiSS(TorchForecaster):
     chunks of true states, `updates[0]` times, and then `updates[1]` times on free runs of
     `unrolled` chunks after `chunks`, with gradients through the whole run.
 
+    63,000 parameters by default in 3 dimensions; time: updates · batch · chunks · parameters,
+    whatever the length of the data. On 6000 points of Lorenz (other trajectories than the suites')
+    1200 updates with true states alone gave 2.1 Lyapunov times, the median of 12 windows from one
+    seed, and 2000 and 200 with twice the batch 2.6, where LSTM follows 4.2 and NVAR more than 20.
+    It should win where much is sampled within a time in which little changes; not measured, nor are
+    the presets.
+
     Presets: `mamba` has it for the low level as well; `flat` has no hierarchy, both levels hear
     every state, with the same parameters.
     """
@@ -40,8 +47,8 @@ class HiSS(TorchForecaster):
     states: int = 16
     hierarchical: bool = True
     unrolled: int = 3
-    updates: tuple[int, int] = (2000, 200)
-    batch: int = 32
+    updates: tuple[int, int] = (1200, 100)
+    batch: int = 16
     rates: tuple[float, float] = (3e-3, 1e-3)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(

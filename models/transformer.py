@@ -23,19 +23,23 @@ class Transformer(TorchForecaster):
     `horizon` steps, with gradients through the whole run.
 
     About layers · (4 + 2 · ratio) · width² parameters; time: updates · batch · steps heard ·
-    parameters, whatever the length of the data.
+    parameters, whatever the length of the data. On 6000 points of Lorenz (other trajectories than
+    the suites') 1056 of 1500 updates with true states alone gave 2.9 Lyapunov times, the median of
+    12 windows from one seed, where LSTM follows 4.2 and NVAR more than 20. A flow whose state is
+    seen has no use for attention to the past; it should win where states are hidden and data are
+    many, which is not measured.
     Source: Vaswani et al. 2017, with the pre-norm, positions and norms of Llama (Touvron et al.
     2023).
     """
 
-    window: int = 6
+    window: int = 8
     width: int = 64
-    layers: int = 3
+    layers: int = 2
     heads: int = 4
     ratio: int = 2
     horizon: int = 10
-    updates: tuple[int, int] = (2000, 200)
-    batch: int = 32
+    updates: tuple[int, int] = (1500, 100)
+    batch: int = 16
     rates: tuple[float, float] = (2e-3, 5e-4)
 
     def _stages(self) -> list[dict[str, Any]]:
@@ -74,7 +78,9 @@ class PatchTransformer(TorchForecaster):
     Panda's architecture, trained on one system: attention in time is causal, so that each patch of
     a window teaches something; coordinates have names; values are not scaled window by window,
     which would hide the place on the attractor; and the random polynomial features of patches are
-    left out.
+    left out. It is not trained on its own runs, and not to the end on a core: after 346 updates it
+    followed Lorenz for 1.1 Lyapunov times (median of 12 windows, one seed), which simpler models
+    beat by far. More training should help; it was not tried.
     Source: Lai, Bao & Gilpin, Panda (arXiv 2505.13755); Nie et al., PatchTST (ICLR 2023).
     """
 
@@ -85,7 +91,7 @@ class PatchTransformer(TorchForecaster):
     layers: int = 3
     heads: int = 4
     ratio: int = 2
-    updates: int = 1000
+    updates: int = 800
     batch: int = 16
     rate: float = 2e-3
 
