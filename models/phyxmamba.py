@@ -49,7 +49,7 @@ class PhyxMamba(TorchForecaster):
     compared, so large batches are better. With `increments` the head reads changes since the last
     state in units of their root mean square, and without, as published, states. Sizes: `width`,
     and `states`, `headdim` of Mamba-2 (models.ssm); `checks`, `seconds` and the rest are those of
-    `TorchForecaster`. Networks of many systems are trained together if `dimension` is given.
+    `TorchForecaster`.
 
     `paper`, `paper_rossler` and `paper_lorenz96` are the published settings for these systems:
     days of a CPU, not run. Not as published even there: data are standardised and shuffled, delay
@@ -128,11 +128,16 @@ class PhyxMamba(TorchForecaster):
             return self.lookback // 2
         return (self.dimension - 1) * self.delay
 
+    def _kind(self, problem: Any) -> int:
+        _, dimension = self._embedding(problem)  # delays may differ
+        return dimension
+
+    def _embedding(self, problem: Any) -> tuple[int, int]:
+        return embedding(problem.train, self._span(), delay=self.delay, dimension=self.dimension)
+
     def _network(self, problem: Any) -> Any:
         networks = needing_torch("_phyxmamba_networks")
-        delay, dimension = embedding(
-            problem.train, self._span(), delay=self.delay, dimension=self.dimension
-        )
+        delay, dimension = self._embedding(problem)
         return networks.PhyxMambaNetwork(
             problem.train.shape[2],
             lookback=self.lookback,
