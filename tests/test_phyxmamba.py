@@ -10,9 +10,9 @@ torch = pytest.importorskip("torch")
 
 from models._embedding import embedding  # noqa: E402
 from models._phyxmamba_networks import PhyxMambaNetwork, discrepancy  # noqa: E402
-from models._torch_training import Plan, Problem, Stage, trained  # noqa: E402
+from models._torch_training import Problem  # noqa: E402
 from models._tuning import free_runs  # noqa: E402
-from models.base import FitError  # noqa: E402
+from models.base import FitError, Training  # noqa: E402
 from models.checks import torus  # noqa: E402
 from models.phyxmamba import PhyxMamba  # noqa: E402
 
@@ -216,20 +216,20 @@ def test_delay_and_dimension_come_from_the_data_unless_they_are_given() -> None:
     assert given.times[0, :, 0].tolist() == [0, 2, 4, 6]
 
 
-def test_networks_with_delays_of_their_own_are_trained_together_as_alone() -> None:
+def test_models_with_delays_of_their_own_are_trained_together_as_alone() -> None:
     model = dataclasses.replace(PhyxMamba.small(), dimension=2, student_forcing=False)
-    data = [torus(2, trajectories=2, times=300, seed=1)[:, ::stride] for stride in (1, 3)]
-    problems = [Problem(x[:, :100], free_runs(x[:, :60], context=30), 0) for x in data]
-    plan = Plan(tuple(Stage(**stage) for stage in model._stages()), checks=1)
-    together = trained(model._network, problems, plan)
-    contexts = data[0][:, :40]
-    for problem, (_, network) in zip(problems, together, strict=True):
-        ((_, alone),) = trained(model._network, [problem], plan)
-        assert torch.equal(alone.network.times, network.network.times)
-        gap = np.abs(network.run(contexts, 5) - alone.run(contexts, 5)).max()
-        assert gap < 1e-4
-    first, second = (network.network.times for _, network in together)
-    assert not torch.equal(first, second)
+    train = torus(2, trajectories=2, times=300, seed=1)
+    data = [train[:, ::stride][:, :100] for stride in (1, 3)]
+    context = train[:, :40]
+    together = model.fit_many([Training(x, 0.1, x[:, :60]) for x in data])
+    delays = []
+    for x, found in zip(data, together, strict=True):
+        assert isinstance(found, PhyxMamba)
+        alone = dataclasses.replace(model).fit(x, dt=0.1, validation=x[:, :60])
+        gap = np.abs(found.predict(context, 5) - alone.predict(context, 5)).max()
+        assert gap < 1e-4  # rounding, grown in 20 updates
+        delays.append(found.trained_.network.times.numpy())
+    assert (delays[0] != delays[1]).any()
 
 
 def test_each_part_of_the_training_can_be_left_out() -> None:
