@@ -14,14 +14,14 @@ from models.checks import check_forecaster
 def shrunk(model: models.Forecaster) -> models.Forecaster:
     """The model made small as its `small()` is, except in what its preset sets itself.
 
-    Of a network's preset only what it switches on or off is kept: its sizes may take days.
+    Of a network's preset only switches and words are kept: its sizes may take days.
     """
     default = type(model)()
     small = dataclasses.asdict(type(model).small())
     own = dataclasses.asdict(model)
     untouched = {key for key, value in dataclasses.asdict(default).items() if own[key] == value}
     if isinstance(model, TorchForecaster):
-        untouched |= {key for key, value in own.items() if not isinstance(value, bool)}
+        untouched |= {key for key, value in own.items() if not isinstance(value, bool | str)}
     return dataclasses.replace(model, **{key: small[key] for key in untouched})
 
 
