@@ -33,12 +33,12 @@ def publish(suite: str, source: Path, results: Path) -> dict[str, int]:
     for cell in sorted(cells):
         tables.setdefault(cell[2], []).extend(cells[cell])
     models = sorted({cell[2] for cell in new})
+    # All runs at first: whenever this is stopped, every row's run is known.
+    _write_manifest(reference, runs)
     for model in models:
         records.write_csv(reference / f"{file_name(model)}.csv.gz", tables[model])
     used = {row.run_id for rows in cells.values() for row in rows}
-    kept = {run_id: runs[run_id] for run_id in sorted(used)}
-    text = json.dumps({"runs": kept}, indent=1, ensure_ascii=False)
-    records.write_atomically(reference / "manifest.json", text + "\n")
+    _write_manifest(reference, {run_id: runs[run_id] for run_id in used})
     return {model: sum(cell[2] == model for cell in new) for model in models}
 
 
@@ -59,6 +59,11 @@ def _runs(folder: Path) -> dict[str, Any]:
         return {}
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is damaged: {error}") from error
+
+
+def _write_manifest(folder: Path, runs: dict[str, Any]) -> None:
+    text = json.dumps({"runs": dict(sorted(runs.items()))}, indent=1, ensure_ascii=False)
+    records.write_atomically(folder / "manifest.json", text + "\n")
 
 
 def _require_reproducible(run_id: str, runs: dict[str, Any], local: Path) -> None:

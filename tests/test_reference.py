@@ -59,3 +59,18 @@ def test_rows_of_an_unknown_run_and_no_rows_are_refused(tmp_path):
     (local / "manifest.json").unlink()
     with pytest.raises(RecordError, match=r"manifest\.json lacks"):
         reference.publish("standard", tmp_path, tmp_path)
+
+
+def test_stopped_in_between_every_row_has_its_run(tmp_path, monkeypatch):
+    there = tmp_path / "reference" / "standard"
+    written(there, rows("old", "Lorenz", 1.0))
+    written(tmp_path / "local" / "standard", rows("new", "Rossler", 5.0))
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records, "write_csv", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        reference.publish("standard", tmp_path, tmp_path)
+    assert {"old", "new"} == set(json.loads((there / "manifest.json").read_text())["runs"])
+    assert [row.run_id for row in records.read_csv(there / "esn.csv")] == ["old"]
