@@ -36,7 +36,9 @@ def publish(suite: str, source: Path, results: Path) -> dict[str, int]:
     # All runs at first: whenever this is stopped, every row's run is known.
     _write_manifest(reference, runs)
     for model in models:
-        records.write_csv(reference / f"{file_name(model)}.csv.gz", tables[model])
+        table = reference / f"{file_name(model)}.csv"
+        records.write_csv(table.with_suffix(".csv.gz"), tables[model])
+        table.unlink(missing_ok=True)  # its rows are in the compressed one now
     used = {row.run_id for rows in cells.values() for row in rows}
     _write_manifest(reference, {run_id: runs[run_id] for run_id in used})
     return {model: sum(cell[2] == model for cell in new) for model in models}
