@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from dysts_bench.task import Profile, Suite, Task
     from systems.calibrate import Measured
 
+    Part = tuple[list[ModelSpec], list[str]]  # models, and the systems they run on
+
 app = typer.Typer(
     help="Benchmark forecasters on chaotic systems.",
     no_args_is_help=True,
@@ -313,7 +315,9 @@ def check(
 def run(
     suite: SuiteName = "standard",
     profile: Annotated[str, typer.Option(help="quick, standard or full")] = "quick",
-    systems: Systems = "all",
+    systems: Annotated[
+        str, typer.Option(help="Names separated by commas, a subset of the suite, or all it has.")
+    ] = "all",
     models: Annotated[
         str | None, typer.Option(help="Names separated by commas, or all; default: the profile's.")
     ] = None,
@@ -344,13 +348,16 @@ def run(
     with _readable_errors():
         chosen = task.read_suite(suite)
         settings = _profile(chosen, profile)
-        specs = _model_specs(settings, models, model or [])
-        tasks = task.tasks(chosen, _system_names(systems))
-        cells = runner.cells(tasks, specs, seeds or settings.seeds)
+        parts = _parts(chosen, settings, systems, models, model or [])
+        cells = [
+            cell
+            for specs, names in parts
+            for cell in runner.cells(task.tasks(chosen, names), specs, seeds or settings.seeds)
+        ]
     store = Store(results / "local" / chosen.name)
     plan = runner.plan(cells, store, overwrite.value)
     console.print(
-        f"{chosen.name}: {len(tasks)} systems, {len(specs)} models, {len(cells)} cells; "
+        f"{chosen.name}: {_told(parts)}: {len(cells)} cells; "
         f"{len(plan.finished)} finished before, {len(plan.pending)} to run",
         highlight=False,
     )
@@ -396,12 +403,12 @@ def leaderboard(
     from dysts_bench.task import read_suite, suite_names
 
     with _readable_errors():
-        name = suite
+        name, subsets = suite, {}
         if suite.endswith(".toml") or suite in suite_names():
             known = read_suite(suite)
-            name, metric = known.name, metric or known.metrics[0]
+            name, metric, subsets = known.name, metric or known.metrics[0], known.subsets
         metric = metric or PRIMARY  # of rows whose suite is not at hand
-        table = table_of(records.load_results(results, name), metric)
+        table = table_of(records.load_results(results, name), metric, subsets)
     if output is not None:
         chosen = Format.csv if format is Format.table else format
         records.write_atomically(output, as_text(table, chosen.value))
@@ -460,15 +467,37 @@ def _names_with_tag(tag: str, text: str) -> list[str]:
     return systems.names(tag=tag)
 
 
-def _model_specs(profile: "Profile", names: str | None, files: list[str]) -> "list[ModelSpec]":
-    """The models named and the user's own; if none is named, the user's own or the profile's."""
+def _parts(
+    suite: "Suite", profile: "Profile", systems: str, names: str | None, files: list[str]
+) -> "list[Part]":
+    """Which models run on which systems: those named, or the user's own, or the profile's."""
+    known = suite.subsets | {"all": suite.systems}
+    on = list(known[systems]) if systems in known else _system_names(systems)
+    if names is not None or files:
+        return [(_model_specs(names, files), on)]
+    parts = [(_model_specs(",".join(profile.models or ["all"]), []), on)]
+    for subset, models in profile.also.items():
+        few = [name for name in on if name in suite.subsets[subset]]
+        if few:
+            parts.append((_model_specs(",".join(models), []), few))
+    return parts
+
+
+def _told(parts: "list[Part]") -> str:
+    """How much there is to do, before it begins."""
+    counts = [f"{len(specs)} models on {len(names)} systems" for specs, names in parts]
+    return " and ".join(counts)
+
+
+def _model_specs(names: str | None, files: list[str]) -> "list[ModelSpec]":
+    """The models named, then the user's own."""
     import models
     from dysts_bench.cells import ModelSpec
 
-    if names is None:
-        chosen = [] if files else list(profile.models or models.names())
+    if names == "all":
+        chosen = models.names()
     else:
-        chosen = models.names() if names == "all" else [name.strip() for name in names.split(",")]
+        chosen = [name.strip() for name in names.split(",")] if names else []
     specs = list(dict.fromkeys(ModelSpec.parse(text) for text in [*chosen, *files]))
     if len({spec.label for spec in specs}) < len(specs):
         raise ValueError("two models would have one name in the results: rename one of the classes")
@@ -529,7 +558,7 @@ def _conclude(
     rows, primary = records.load_results(results, suite.name), suite.metrics[0]
     if reference_only:
         rows = rows[rows["source"] == "reference"]
-    table = table_of(rows, primary)
+    table = table_of(rows, primary, suite.subsets)
     name = "leaderboard.csv" if suite.name == "standard" else f"leaderboard-{suite.name}.csv"
     records.write_atomically(results / name, as_text(table, "csv"))
     display.print_leaderboard(console, table, primary)

@@ -132,13 +132,16 @@ def _minutes(seconds: float) -> str:
 
 
 def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> None:
-    """One table for chaotic systems, one for the others, and the formula under them."""
+    """One table for chaotic systems, one for the others, and one for each subset that is needed."""
     from dysts_bench.metrics import find
 
     for group, part in table.groupby("group", sort=False):
         unit = find(metric).unit
         if group == "other" and unit == "Lyapunov times":
             unit = "periods"
+        most = part["systems"].max()
+        if group not in ("chaotic", "other"):
+            group = f"{group} ({most} of the chaotic)"
         shown = Table(
             title=f"{metric}{f' ({unit})' if unit else ''}, {group} systems",
             title_justify="left",
@@ -154,6 +157,9 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
         for name in (*counts, "fit s", "predict s"):
             shown.add_column(name, justify="right")
         for row in part.itertuples():
+            style = "dim" if row.systems < most else None  # not ranked
+            if style and shown.rows and not shown.rows[-1].style:
+                shown.add_section()
             shown.add_row(
                 row.model,
                 row.source,
@@ -167,12 +173,14 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
                 _number(row.noise_floor) if floors else str(row.censored),
                 _number(row.fit_seconds),
                 _number(row.predict_seconds),
+                style=style,
             )
         console.print(shown)
     console.print(
         "A system's value is the median over windows, then over seeds; the table has its median "
         "over systems. A failure ranks below every value; a figure that falls on one is empty "
-        f"({_EMPTY}). Censored: the truth ends first, and the value is a lower bound. Noise floor: "
+        f"({_EMPTY}). What was asked on some of a table's systems comes last and has no rank among "
+        "the others. Censored: the truth ends first, and the value is a lower bound. Noise floor: "
         "the value between two true runs. Interval: bootstrap over systems. Seconds: over cells.",
         highlight=False,
     )

@@ -3,14 +3,20 @@
 An entry is a model (with preset) from one source, `reference` or `local`. Its value on a system is
 the median over windows, then over seeds. A failure has no value and ranks below every value: a
 quantile that falls on one is empty. A value that reached the end of the truth is a lower bound:
-where truths of other systems go further, quantiles are Kaplan and Meier's. Systems that are not
-chaotic form a group of their own, for their scores are in periods.
+where truths of other systems go further, quantiles are Kaplan and Meier's.
+
+The chaotic systems form one group, the others another, for their scores are in periods. An entry
+that was not asked on every system of a group comes after those that were, for its median is that of
+other systems; it competes on its own, and they compete without it. Where all can be compared, on a
+subset of the systems that a suite names, is a group too, as soon as some entry needs it.
 
 The same rows in any order give the same table, bit for bit.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
 
 PRIMARY = "valid_prediction_time"
 COLUMNS = (
-    "group",  # "chaotic" or "other"
+    "group",  # "chaotic", "other", or a subset of the chaotic systems
     "model",
     "source",  # "reference" (committed) or "local"
     "median",  # over systems, as are the quartiles; a lower bound where more are censored
@@ -31,7 +37,7 @@ COLUMNS = (
     "ci_high",
     "win_rate",  # share of (system, other model) pairs won; ties count half
     "mean_rank",  # over systems; 1 is best, ties share their mean
-    "systems",  # on which it was asked for a forecast, failures included
+    "systems",  # of the group on which it was asked for a forecast, failures included
     "failures",  # systems on which it has no value
     "censored",  # systems on which its value is a lower bound: the truth ended first
     "noise_floor",  # of an invariant: median over systems of the value between true runs
@@ -47,12 +53,16 @@ Sample = Float[np.ndarray, "*batch systems"]
 Flags = Bool[np.ndarray, "*batch systems"]
 
 
-def leaderboard(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":
+def leaderboard(
+    results: "pd.DataFrame",
+    metric: str = PRIMARY,
+    subsets: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> "pd.DataFrame":
     """One row an entry and group, best first; the columns are COLUMNS.
 
     `results` holds every row of a suite, other metrics included: a system counts as not chaotic
-    when its rows are in periods. Rows of older versions of the suite are left out. Raises
-    ValueError for a metric that the results do not hold.
+    when its rows are in periods. `subsets` are names of systems. Rows of older versions of the
+    suite are left out. Raises ValueError for a metric that the results do not hold.
     """
     import pandas as pd
 
@@ -62,27 +72,43 @@ def leaderboard(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame
     if len(better) > 1:
         raise ValueError(f"{metric}: rows disagree on whether higher is better; mixed versions?")
     sign = 1.0 if better[0] else -1.0
-    calm = set(results.loc[results["unit"] == "periods", "task"].unique())
-    tables = []
-    is_calm = rows["task"].isin(calm)
-    for group, part in (("chaotic", rows[~is_calm]), ("other", rows[is_calm])):
-        if not part.empty:
-            scores = _scores(part, sign)
-            bounds = _bounds(part).reindex_like(scores).to_numpy() == 1.0
-            rivals = _rivals(list(scores.columns))
-            table = scores.columns.to_frame(index=False).assign(
-                group=group,
-                **_statistics(scores.to_numpy(), bounds, rivals, sign),
-                **_over_rows(part, scores.columns),
-            )
-            tables.append(table)
-    whole = pd.concat(tables)[list(COLUMNS)]
-    whole["_worst_first"] = whole["median"] * sign
-    order = ["group", "_worst_first", "win_rate", "mean_rank", "model", "source"]
-    whole = whole.sort_values(
-        order, ascending=[True, False, False, True, True, False], na_position="last", kind="stable"
+    calm = rows["task"].isin(results.loc[results["unit"] == "periods", "task"].unique())
+    groups = {"chaotic": rows[~calm], "other": rows[calm]}
+    complete = _complete(groups["chaotic"])
+    for name, systems in subsets.items():
+        part = groups["chaotic"][groups["chaotic"]["system"].isin(list(systems))]
+        comparable = _complete(part)
+        if not comparable <= complete:
+            entry = pd.MultiIndex.from_frame(part[["model", "source"]].astype(str))
+            groups[name] = part[entry.isin(comparable)]
+    tables = [_table(name, part, sign) for name, part in groups.items() if not part.empty]
+    return pd.concat(tables)[list(COLUMNS)].reset_index(drop=True)
+
+
+def _complete(rows: "pd.DataFrame") -> set[tuple[str, str]]:
+    """The entries (model, source) that were asked on all systems of these rows."""
+    asked = rows.astype({"model": str, "source": str}).groupby(["model", "source"])["task"]
+    count = asked.nunique()
+    return set(count.index[count == rows["task"].nunique()])
+
+
+def _table(group: str, rows: "pd.DataFrame", sign: float) -> "pd.DataFrame":
+    """The entries of one group, best first."""
+    scores = _scores(rows, sign)
+    bounds = _bounds(rows).reindex_like(scores).to_numpy() == 1.0
+    table = scores.columns.to_frame(index=False).assign(
+        group=group,
+        **_statistics(scores.to_numpy(), bounds, list(scores.columns), sign),
+        **_over_rows(rows, scores.columns),
     )
-    return whole[list(COLUMNS)].reset_index(drop=True)
+    return table.assign(
+        _partial=table["systems"] < len(scores), _worst_first=table["median"] * sign
+    ).sort_values(
+        ["_partial", "_worst_first", "win_rate", "mean_rank", "model", "source"],
+        ascending=[True, False, False, True, True, False],
+        na_position="last",
+        kind="stable",
+    )
 
 
 def as_text(table: "pd.DataFrame", format: str) -> str:
@@ -149,7 +175,7 @@ def _bounds(rows: "pd.DataFrame") -> "pd.DataFrame":
 def _statistics(
     scores: Matrix,
     bounds: Bool[np.ndarray, "systems entries"],
-    rivals: Bool[np.ndarray, "entries entries"],
+    entries: list[tuple[str, str]],
     sign: float,
 ) -> dict[str, list[float]]:
     """The columns from `median` to `censored`, one value an entry."""
@@ -169,6 +195,7 @@ def _statistics(
         for name, value in found.items():
             table[name].append(sign * float(value) if np.isfinite(value) else np.nan)
     mine, theirs = scores[:, :, None], scores[:, None, :]
+    rivals = _rivals(entries, asked.all(axis=0))
     pairs = asked[:, :, None] & asked[:, None, :] & rivals
     with np.errstate(invalid="ignore", divide="ignore"):  # NaN: nobody to compare with
         won = np.where(pairs, (mine > theirs) + 0.5 * (mine == theirs), 0.0)
@@ -183,19 +210,27 @@ def _statistics(
     }
 
 
-def _rivals(entries: list[tuple[str, str]]) -> Bool[np.ndarray, "entries entries"]:
+def _rivals(
+    entries: list[tuple[str, str]], complete: Bool[np.ndarray, " entries"]
+) -> Bool[np.ndarray, "entries entries"]:
     """Whom each entry competes with: every other model once, from its own source where that has it.
 
-    Otherwise a model that was run again locally would count twice against everybody.
+    Otherwise a model that was run again locally would count twice against everybody. An entry that
+    was asked on all systems competes with its like only.
     """
-    held = set(entries)
-    rivals = [
-        [
-            model != other and (source == other_source or (other, source) not in held)
-            for other, other_source in entries
-        ]
-        for model, source in entries
-    ]
+    everyone = set(entries)
+    whole = {entry for entry, is_whole in zip(entries, complete, strict=True) if is_whole}
+    rivals = []
+    for model, source in entries:
+        pool = whole if (model, source) in whole else everyone
+        rivals.append(
+            [
+                (other, other_source) in pool
+                and model != other
+                and (source == other_source or (other, source) not in pool)
+                for other, other_source in entries
+            ]
+        )
     return np.array(rivals, dtype=bool)
 
 

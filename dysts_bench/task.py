@@ -73,6 +73,7 @@ class Profile:
 
     description: str
     models: tuple[str, ...] | None  # None: the whole zoo
+    also: dict[str, tuple[str, ...]]  # by subset of systems: models that run on these only
     seeds: int
     timeout: float
 
@@ -90,9 +91,16 @@ class Suite:
     metrics: tuple[str, ...]  # that get rows, in this order; the first is the primary one
     protocol: Protocol
     profiles: dict[str, Profile]
+    subsets: dict[str, tuple[str, ...]]  # of systems, by name: for models too slow for all
     # By system, in place of the catalog's:
     periods: dict[str, float] | None = None
     lyapunov_times: dict[str, float] | None = None
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Those of the catalog for which the suite says all that a task needs."""
+        tables = [table for table in (self.periods, self.lyapunov_times) if table is not None]
+        return tuple(name for name in systems.names() if all(name in table for table in tables))
 
 
 @dataclass(frozen=True)
@@ -192,6 +200,7 @@ def read_suite(name: str | Path) -> Suite:
         metrics=tuple(table["metrics"]),
         protocol=Protocol(**protocol),
         profiles=profiles,
+        subsets={name: tuple(subset) for name, subset in table.get("subsets", {}).items()},
         periods=_read_times(table, "period", path),
         lyapunov_times=_read_times(table, "lyapunov_time", path),
     )
@@ -202,6 +211,23 @@ def _require_sense(table: dict[str, Any], path: Path) -> None:
     protocol = table["protocol"]
     if not all(map(math.isfinite, (protocol["horizon"], protocol["noise"]))):
         raise SuiteError(f"{path}: protocol: horizon and noise must be finite numbers.")
+    subsets = table.get("subsets", {})
+    for name, subset in subsets.items():
+        for system in subset:
+            if system not in systems.names():
+                raise SuiteError(
+                    f"{path}: subsets.{name}: the catalog has no system {system!r}."
+                    + _meant(system, systems.names())
+                )
+        if name == "all" or name in systems.names():
+            raise SuiteError(f"{path}: subsets: {name!r} is taken: give the subset another name.")
+    for name, profile in table["profiles"].items():
+        for subset in profile.get("also", {}):
+            if subset not in subsets:
+                raise SuiteError(
+                    f"{path}: profiles.{name}.also: no subset is called {subset!r}."
+                    + _meant(subset, list(subsets))
+                )
     long = [name for name in table["metrics"] if find(name).data in ("free_runs", "exponents")]
     if long and not protocol["free_runs"]:
         raise SuiteError(f"{path}: {', '.join(long)} need free runs; protocol.free_runs is 0.")
@@ -451,7 +477,9 @@ def _validate(table: dict[str, Any], path: Path) -> None:
 
 def _profile(table: dict[str, Any]) -> Profile:
     models = None if table["models"] == "all" else tuple(table["models"])
-    return Profile(table["description"], models, int(table["seeds"]), float(table["timeout"]))
+    also = {subset: tuple(models) for subset, models in table.get("also", {}).items()}
+    seeds, timeout = int(table["seeds"]), float(table["timeout"])
+    return Profile(table["description"], models, also, seeds, timeout)
 
 
 def _meant(word: str, known: list[str]) -> str:

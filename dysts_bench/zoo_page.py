@@ -3,6 +3,7 @@
 python -m dysts_bench.zoo_page
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,12 @@ SYSTEMS = {
     "Duffing": "driven",
     "MackeyGlass": "a delay",
     "CellCycle": "stiff",
+    "HyperRossler": "hyperchaotic",
+    "DoublePendulum": "conservative",
+    "Lorenz84": "several attractors",
 }
 OFFSETS = (1e-6, 1e-3)
-OPENING = """# The zoo on seven systems
+OPENING = """# The zoo on ten systems
 
 Generated from `results/reference/standard/` by `python -m dysts_bench.zoo_page`.
 
@@ -36,7 +40,8 @@ Valid prediction times in Lyapunov times, suite `standard`: the median over 20 t
 seeds), and its 95 % bootstrap interval over them. "≥": at least half of the forecasts were right to
 the end of their truth. A perfect model is the system itself, its first state wrong by so many
 standard deviations: what a forecast without any error of its own would reach. An entry that is
-missing has not been run, one without a number failed.
+missing has not been run, one without a number failed. Seconds are those of a fit, and parameters
+the numbers that it found, both medians over these systems; a model without keeps the data instead.
 """
 
 
@@ -45,17 +50,34 @@ def page(rows: "pd.DataFrame") -> str:
     rows = rows_of(rows, PRIMARY)
     rows = rows[rows["system"].isin(list(SYSTEMS))]
     heads = [f"{name} ({kind})" for name, kind in SYSTEMS.items()]
-    lines = [" | ".join(["| model", *heads]) + " |", "|---" * (len(SYSTEMS) + 1) + "|"]
+    heads = ["model", *heads, "fit s", "parameters"]
+    lines = [_line(heads), "|---" * len(heads) + "|"]
     for offset in OFFSETS:
         cells = [_median(_perfect(name, offset)) for name in SYSTEMS]
-        lines.append(" | ".join([f"| *perfect, {offset:g} off*", *cells]) + " |")
+        lines.append(_line([f"*perfect, {offset:g} off*", *cells, "", ""]))
     by_entry = {entry: part for entry, part in rows.groupby(["model", "system"], observed=True)}
     for model in _best_first(rows):
         cells = [
             _cell(by_entry[model, name]) if (model, name) in by_entry else "" for name in SYSTEMS
         ]
-        lines.append(" | ".join([f"| {model}", *cells]) + " |")
+        lines.append(_line([model, *cells, *_cost(rows[rows["model"] == model])]))
     return "\n".join([OPENING, *lines, ""])
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cost(rows: "pd.DataFrame") -> list[str]:
+    """Seconds of a fit, and fitted numbers: medians over cells, empty where there are none."""
+    cells = rows.drop_duplicates(["system", "seed"])
+    fitted = [json.loads(text).get("parameters") for text in cells["hyperparameters"]]
+    counts = [number for number in fitted if number is not None]
+    seconds = cells["fit_seconds"].dropna()
+    return [
+        f"{seconds.median():.2g}" if len(seconds) else "",
+        f"{int(np.median(counts)):,}" if counts else "",
+    ]
 
 
 def _best_first(rows: "pd.DataFrame") -> list[str]:

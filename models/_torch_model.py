@@ -84,6 +84,7 @@ class TorchForecaster(Forecaster):
             return outcome
         self.chosen_, self.trained_ = outcome
         self.context_needed_, self.context_used_ = self._least_context(), self._context()
+        self.parameters_ = self.trained_.parameters
         return None
 
     @final

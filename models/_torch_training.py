@@ -86,6 +86,10 @@ class Trained:
 
     network: nn.Module
 
+    @property
+    def parameters(self) -> int:
+        return sum(weights.numel() for weights in self.network.parameters())
+
     def run(self, contexts: Windows, steps: int) -> Forecast:
         with torch.no_grad():
             return self.network.run(torch.as_tensor(contexts.copy()), steps).numpy()

@@ -78,6 +78,7 @@ class Forecaster(ABC):
     context_needed_: int = 1  # steps of context without which there is no forecast
     context_used_: int | None = None  # steps of context that are looked at; None: all
     chosen_: Mapping[str, Any] = MappingProxyType({})  # hyperparameters found on validation data
+    parameters_: int | None = None  # numbers that were fitted; None: it keeps data instead
 
     @final
     def fit(
@@ -173,7 +174,8 @@ class Forecaster(ABC):
 
     def _forget(self) -> None:
         """Be as before the first fit."""
-        self.dim_, self.context_needed_, self.context_used_, self.chosen_ = 0, 1, None, {}
+        self.dim_, self.context_needed_, self.context_used_ = 0, 1, None
+        self.chosen_, self.parameters_ = {}, None
 
     @abstractmethod
     def _predict(self, context: Windows, horizon: int) -> Forecast:
@@ -245,11 +247,15 @@ class Differentiable(Forecaster):
 
 
 def hyperparameters(model: Forecaster) -> dict[str, Any]:
-    """The dataclass fields of `model` and, once fitted, what it chose; ready for JSON."""
+    """The dataclass fields of `model`; once fitted, what it chose and how many numbers it fitted.
+
+    Ready for JSON. Raises TypeError if it is no dataclass, or holds what JSON cannot.
+    """
     if not dataclasses.is_dataclass(model):
         raise TypeError(f"{type(model).__name__} must be a dataclass: its fields are recorded")
     fields = {f.name: _plain(getattr(model, f.name)) for f in dataclasses.fields(model)}
-    return fields | ({"chosen": _plain(model.chosen_)} if model.chosen_ else {})
+    fitted = {"chosen": _plain(model.chosen_) or None, "parameters": model.parameters_}
+    return fields | {name: value for name, value in fitted.items() if value is not None}
 
 
 def end_at_divergence(forecast: Forecast) -> Forecast:

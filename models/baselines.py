@@ -152,8 +152,8 @@ def dominant_period(train: Trajectories, longest: int) -> float:
 class Linear(Forecaster):
     """Linear autoregression: x(t + 1) = c + sum_i A_i x(t - i) over `lags` steps, with a ridge.
 
-    All dimensions enter every equation (a vector autoregression): lags · dim² numbers. It wins on
-    oscillations and under heavy noise; of a chaotic system it sees a linearisation only.
+    All dimensions enter every equation (a vector autoregression): lags · dim² + dim numbers. It
+    wins on oscillations and under heavy noise; of a chaotic system it sees a linearisation only.
     """
 
     lags: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
@@ -168,6 +168,7 @@ class Linear(Forecaster):
             self._trials(fit_on, runs.contexts.shape[1]), _run_linear, runs
         )
         self.context_needed_ = self.context_used_ = self.chosen_["lags"]
+        self.parameters_ = self.weights_.size
 
     def _trials(
         self, train: Trajectories, longest: int

@@ -101,6 +101,12 @@ def _check_inputs_stay(unfitted: Forecaster) -> None:
     )
     untouched = hyperparameters(fitted)
     untouched.pop("chosen", None)
+    fitted_numbers = untouched.pop("parameters", None)
+    _require(
+        fitted_numbers is None or (isinstance(fitted_numbers, int) and fitted_numbers > 0),
+        "parameters_ is the number of fitted numbers, or None",
+        f"it is {fitted_numbers!r}",
+    )
     _require(
         untouched == hyperparameters(unfitted),
         "fit leaves the hyperparameters as they are (what it finds goes to chosen_)",

@@ -49,6 +49,7 @@ class BestOf(Forecaster):
         trials = self._trials(fit_on, held_out, dt, seed)
         found, self.member_ = best_on_free_runs(trials, Forecaster.predict, runs)
         self.chosen_ = found | dict(self.member_.chosen_)
+        self.parameters_ = self.member_.parameters_
         self.context_needed_ = self.member_.context_needed_
         self.context_used_ = self.member_.context_used_
 
@@ -101,6 +102,8 @@ class Ensemble(Sampler):
             model = model.settled()
         first = self.members_[0]
         self.chosen_ = first.chosen_
+        counts = [m.parameters_ for m in self.members_ if m.parameters_ is not None]
+        self.parameters_ = sum(counts) if counts else None
         self.context_needed_ = max(member.context_needed_ for member in self.members_)
         self.context_used_ = first.context_used_
 

@@ -77,6 +77,7 @@ class HybridESN(Forecaster):
         every_row = fit_on.shape[0] * fit_on.shape[1]
         trials = self._trials(fit_on, known, dynamics, self.units, every_row, rng)
         self.chosen_, self.corrected_ = best_on_free_runs(trials, Corrected.run, runs)
+        self.parameters_ = self.corrected_.readout.size
 
     def _known(self, dim: int, dt: float) -> "Known":
         mean = np.zeros(dim) if self.mean is None else np.array(self.mean, dtype=float)

@@ -64,6 +64,7 @@ class Kernel(Forecaster):
         trials = self._trials(fit_on, runs, pairs, self.centres, every_row, self.ridges)
         self.chosen_, self.map_ = best_on_free_runs(trials, KernelMap.run, runs)
         self.context_needed_ = self.context_used_ = self.map_.memory
+        self.parameters_ = self.map_.weights.size
 
     def _trials(
         self,

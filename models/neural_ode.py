@@ -144,6 +144,7 @@ class NeuralODE(Differentiable):
             return outcome
         self.chosen_, self.field_ = outcome
         self.context_needed_ = self.context_used_ = 1
+        self.parameters_ = sum(weights.size + bias.size for weights, bias in self.field_.layers)
         return None
 
     def _predict(self, context: Windows, horizon: int) -> Forecast:

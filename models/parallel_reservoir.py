@@ -97,6 +97,7 @@ class ParallelESN(Differentiable):
             fit_on, places, dynamics, self.units, every_row, self.shared, self.ridges, rng
         )
         self.chosen_, self.networks_ = best_on_free_runs(trials, ResumedRun(), runs)
+        self.parameters_ = self.networks_.readouts.size
 
     def _scouted(
         self,

@@ -103,6 +103,7 @@ class NVAR(Differentiable):
         trials = self._trials(fit_on, runs, delays, every_row)
         self.chosen_, self.map_ = best_on_free_runs(trials, PolynomialMap.run, runs)
         self.context_needed_ = self.context_used_ = self.map_.library.memory
+        self.parameters_ = int(np.count_nonzero(self.map_.weights))
 
     def _trials(
         self, train: Trajectories, runs: FreeRuns, delays: Sequence[tuple[int, int]], most_rows: int
@@ -239,6 +240,7 @@ class ESN(Differentiable):
             dynamics = tuple(dict.fromkeys(chosen["dynamics"] for chosen, _ in ranked))[:2]
         trials = self._trials(fit_on, dynamics, self.units, every_row, rng)
         self.chosen_, self.network_ = best_on_free_runs(trials, ResumedRun(), runs)
+        self.parameters_ = self.network_.readout.size
 
     def _trials(
         self,

@@ -87,6 +87,7 @@ class SINDy(Differentiable):
         trials = best.trials(self.thresholds, self.ridges)
         self.chosen_, self.field_ = best_on_free_runs(trials, PolynomialField.run, runs)
         self.equations_ = self.field_.equations(dt)
+        self.parameters_ = int(np.count_nonzero(self.field_.weights))
         self.context_needed_ = self.context_used_ = 1
 
     def _systems(

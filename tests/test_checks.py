@@ -108,6 +108,12 @@ class OverwritesHyperparameter(Sound):
         self.mean_ = train[0, 0]
 
 
+class CountsNothing(Sound):
+    def _fit(self, train: Trajectories, **rest: object) -> None:
+        super()._fit(train, **rest)
+        self.parameters_ = 0
+
+
 class MixesWindows(Sound):
     def _predict(self, context: Windows, horizon: int) -> Forecast:
         return super()._predict(context - context.mean(axis=0), horizon)
@@ -219,6 +225,7 @@ BROKEN = {
     SeedsEverybody: "global random state",
     LeaksBetweenFits: "fit forgets what was fitted before",
     LeaksBetweenPredictions: "predict changes nothing",
+    CountsNothing: "parameters_ is the number of fitted numbers, or None",
     OverwritesHyperparameter: "fit leaves the hyperparameters as they are",
     MixesWindows: "does not depend on the other windows",
     DependsOnOrder: "does not depend on the other windows",

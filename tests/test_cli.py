@@ -45,9 +45,13 @@ noise = 0.0
 observe = "all"
 precision = "double"
 
+[subsets]
+one = ["Rossler"]
+
 [profiles.quick]
-description = "One model."
+description = "One model, and one more on a subset."
 models = ["persistence"]
+also.one = ["drift"]
 seeds = 1
 timeout = 60.0
 """
@@ -126,11 +130,27 @@ def test_a_run_ends_with_the_leaderboard_and_the_next_resumes(tmp_path):
 
 
 def test_the_profile_says_which_models_run_unless_others_are_named(tmp_path):
-    assert "1 models" in run_tiny()
+    assert "1 models on 1 systems: 1 cells" in run_tiny()
     folder = tmp_path / "results" / "local" / "tiny"
     assert sorted(path.name for path in folder.glob("*.csv")) == ["persistence.csv"]
     run_tiny("--model", "mine.py:Mine")
     assert {path.name for path in folder.glob("*.csv")} == {"persistence.csv", "Mine.csv"}
+
+
+def test_a_profiles_models_for_a_subset_run_on_that_part_of_the_systems_named(tmp_path):
+    output = run_tiny("--systems", "Lorenz,Rossler")
+    assert "1 models on 2 systems and 1 models on 1 systems: 3 cells" in output
+    assert "one (1 of the chaotic) systems" in output
+    rows = read_csv(tmp_path / "results" / "local" / "tiny" / "drift.csv")
+    assert {row.system for row in rows} == {"Rossler"}
+    assert "1 models on 1 systems: 1 cells" in run_tiny("--systems", "one", "--models", "drift")
+    found = json.loads(cli("leaderboard", "--suite", "tiny.toml", "--format", "json"))
+    assert {(e["group"], e["model"], e["systems"]) for e in found} == {
+        ("chaotic", "persistence", 2),
+        ("chaotic", "drift", 1),
+        ("one", "persistence", 1),
+        ("one", "drift", 1),
+    }
 
 
 def test_ones_own_model_ranks_beside_the_reference_without_running_it_again(tmp_path):

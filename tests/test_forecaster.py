@@ -203,6 +203,22 @@ def test_hyperparameters_are_fields_and_what_was_chosen_as_json() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        (models.create("persistence"), None),
+        (models.create("analog", neighbours=(2,)), None),  # it keeps the data
+        (models.create("linear", lags=(2,)), 2 * 3 * 3 + 3),
+        (models.create("esn", units=20), (20 + 3 + 1) * 3),
+    ],
+)
+def test_fitted_numbers_are_counted_and_recorded(model: Forecaster, count: int | None) -> None:
+    assert "parameters" not in models.hyperparameters(model)
+    model.fit(TRAIN, dt=0.1)
+    assert model.parameters_ == count
+    assert models.hyperparameters(model).get("parameters") == count
+
+
 def test_numbers_that_json_lacks_are_recorded_as_words() -> None:
     model = Doubling(factor=float("inf"))
     assert json.loads(json.dumps(models.hyperparameters(model), allow_nan=False)) == {

@@ -5,6 +5,7 @@ import math
 import random
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -180,7 +181,6 @@ def test_systems_that_are_not_chaotic_are_a_group_of_their_own():
 def test_every_model_competes_once_with_every_other_whatever_its_source():
     reference = rows_of({"A": {"S1": 1.0}, "B": {"S1": 2.0}})
     local = rows_of({"A": {"S1": 3.0}})
-    import pandas as pd
 
     frame = pd.concat([to_frame(reference, "reference"), to_frame(local, "local")])
     table = leaderboard(frame)
@@ -191,10 +191,47 @@ def test_every_model_competes_once_with_every_other_whatever_its_source():
     assert found["B", "reference"]["mean_rank"] == 1.0
 
 
-def test_a_model_competes_only_on_systems_it_was_asked_for():
-    found = entries(rows_of({"A": {"S1": 1.0, "S2": 1.0}, "B": {"S1": 2.0}}))
-    assert (found["A"]["systems"], found["B"]["systems"]) == (2, 1)
-    assert (found["A"]["win_rate"], found["B"]["win_rate"]) == (0.0, 1.0)
+FEW = {
+    "A": {"S1": 1.0, "S2": 1.0, "S3": 8.0},
+    "B": {"S1": 3.0, "S2": 0.5, "S3": 2.0},
+    "few": {"S1": 9.0, "S2": 7.0},
+    "fewer": {"S2": 10.0},
+}
+
+
+def test_what_was_asked_on_some_systems_comes_last_and_competes_there():
+    found = entries(rows_of(FEW))
+    assert list(found) == ["B", "A", "fewer", "few"]
+    assert [found[m]["systems"] for m in found] == [3, 3, 1, 2]
+    # against A and B; few and fewer met on S2
+    assert (found["few"]["win_rate"], found["fewer"]["win_rate"]) == (4 / 5, 1.0)
+    assert found["few"]["mean_rank"] == (1 + 2) / 2
+
+
+def test_what_was_asked_on_all_systems_has_the_figures_it_has_without_the_others():
+    alone = leaderboard(to_frame(rows_of({name: FEW[name] for name in "AB"})))
+    beside = leaderboard(to_frame(rows_of(FEW)))
+    pd.testing.assert_frame_equal(beside[:2], alone)
+
+
+def test_a_subset_compares_those_that_were_asked_on_all_of_it():
+    frame = to_frame(rows_of(FEW))
+    table = leaderboard(frame, subsets={"two": ["S1", "S2"]})
+    assert table["group"].unique().tolist() == ["chaotic", "two"]
+    part = table[table["group"] == "two"].reset_index(drop=True)
+    assert part["model"].tolist() == ["few", "B", "A"]
+    assert part["median"].tolist() == [8.0, 1.75, 1.0]
+    assert part["win_rate"].tolist() == [1.0, 0.25, 0.25]
+    assert part["systems"].tolist() == [2, 2, 2]
+    alone = leaderboard(frame[frame["system"] != "S3"].query("model != 'fewer'"))
+    pd.testing.assert_frame_equal(part.assign(group="chaotic"), alone)
+
+
+def test_a_subset_that_nobody_needs_is_no_group():
+    whole = {name: FEW[name] for name in "AB"}
+    for table in (whole, whole | {"fewer": FEW["fewer"]}):
+        found = leaderboard(to_frame(rows_of(table)), subsets={"two": ["S1", "S2"]})
+        assert found["group"].unique().tolist() == ["chaotic"]
 
 
 def test_rows_of_an_older_version_of_the_suite_are_left_out():

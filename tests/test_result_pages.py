@@ -47,13 +47,15 @@ def test_a_failure_counts_as_the_worst_score() -> None:
 
 def test_a_model_that_failed_says_so_and_one_that_was_not_run_is_left_out() -> None:
     vpt = {"metric": "valid_prediction_time", "window": 0}
-    good = rows_of("nvar", [1.0, 2.0, 3.0], censored=[False, True, True], **vpt)
-    bad = rows_of("esn", [float("nan")], status="timeout", censored=None, **vpt)
+    cost = {"fit_seconds": 0.256, "hyperparameters": '{"parameters": 1234}'}
+    none = {"fit_seconds": float("nan"), "hyperparameters": "{}"}
+    good = rows_of("nvar", [1.0, 2.0, 3.0], censored=[False, True, True], **vpt, **cost)
+    bad = rows_of("esn", [float("nan")], status="timeout", censored=None, **vpt, **none)
     text = zoo_page.page(pd.concat([good.assign(system="Lorenz"), bad.assign(system="Chua")]))
     [nvar] = [line for line in text.splitlines() if line.startswith("| nvar")]
-    assert nvar.startswith("| nvar | ≥ 2 [1, 3] |  |")
+    assert nvar.startswith("| nvar | ≥ 2 [1, 3] |  |") and nvar.endswith("|  | 0.26 | 1,234 |")
     [esn] = [line for line in text.splitlines() if line.startswith("| esn")]
-    assert esn == "| esn |  |  |  | timeout |  |  |  |"
+    assert esn == "| esn |  |  |  | timeout |  |  |  |  |  |  |  |  |"
 
 
 def test_prediction_times_are_given_in_true_lyapunov_times_too() -> None:

@@ -189,6 +189,9 @@ def standard_text():
         ("[protocol]", "[protocol", "can't be read as TOML"),
         ("free_runs = 4", "free_runs = 0", "need free runs; protocol.free_runs is 0"),
         ('fit_on = "train"', 'fit_on = "context"', "6000 and 512"),
+        ('"Chua", "CellCycle"', '"Chau", "CellCycle"', "no system 'Chau'. Did you mean Chua"),
+        ("also.five", "also.fiv", "profiles.quick.also: no subset is called 'fiv'. Did you mean"),
+        ("[subsets]", '[subsets]\nall = ["Lorenz"]', "subsets: 'all' is taken"),
         ("seed = 0", 'seed = 0\nperiods = "../x.csv"', "periods: '../x.csv' does not match"),
     ],
 )
