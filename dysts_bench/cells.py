@@ -4,6 +4,7 @@
 and turns everything that goes wrong into a status.
 """
 
+import ast
 import copy
 import math
 import re
@@ -36,11 +37,17 @@ class ModelSpec:
 
     @classmethod
     def parse(cls, text: str) -> "ModelSpec":
-        """From `nvar`, `nvar:gilpin2023` or `path/to/file.py:Class`."""
-        if ".py:" in text:
-            return cls(name=text.rpartition(":")[2], file=text)
-        name, _, preset = text.partition(":")
-        return cls(name=name, preset=preset)
+        """From `nvar`, `nvar:gilpin2023` or `path/to/file.py:Class`.
+
+        Each may have hyperparameters behind it, `esn(units=300, leak=[0.3, 1.0])`: numbers, words
+        and lists as in Python, whose quotes may be left out. Raises ValueError for anything else.
+        """
+        which, bracket, rest = text.strip().partition("(") if text.endswith(")") else (text, "", "")
+        given = tuple(map(_hyperparameter, split_list(rest[:-1]))) if bracket else ()
+        if ".py:" in which:
+            return cls(which.rpartition(":")[2], hyperparameters=given, file=which)
+        name, _, preset = which.partition(":")
+        return cls(name, preset, given)
 
     @property
     def variant(self) -> str:
@@ -57,6 +64,48 @@ class ModelSpec:
         """A new, unfitted model."""
         name = self.file or (f"{self.name}:{self.preset}" if self.preset else self.name)
         return zoo.create(name, **dict(self.hyperparameters))
+
+
+def split_list(text: str) -> list[str]:
+    """What stands between the commas of `text`, except for commas in brackets or quotes."""
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+        if letter == "," and depth == 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    if depth or quote:
+        raise ValueError(f"a bracket or quote in {text!r} has no partner")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _hyperparameter(text: str) -> tuple[str, Any]:
+    """From `units=300`."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (equals and name.isidentifier()):
+        raise ValueError(f"hyperparameters are written as name=value, got {text!r}")
+    try:
+        return name, _frozen(ast.literal_eval(value))
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples: a cell is hashable."""
+    match value:
+        case list() | tuple():
+            return tuple(map(_frozen, value))
+        case None | bool() | int() | float() | str():
+            return value
+    raise ValueError
 
 
 @dataclass(frozen=True)

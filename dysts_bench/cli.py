@@ -288,6 +288,7 @@ def check(
     """Whether a system or a model keeps its contract, in words. A file.py of yours is run."""
     import models
     import systems
+    from dysts_bench.cells import ModelSpec
     from systems.check import in_words
 
     verdicts: Iterator[tuple[bool, str]]
@@ -297,7 +298,7 @@ def check(
             verdicts = chain.from_iterable(map(in_words, systems.load_file(name).values()))
         elif name in systems.names():
             verdicts = in_words(systems.load(name))
-        elif ".py:" in name or name.partition(":")[0] in models.names():
+        elif ".py:" in name or ModelSpec.parse(name).name in models.names():
             verdicts = iter([_verdict_on_model(name)])
         else:
             close = get_close_matches(name, [*systems.names(), *models.names()], n=3, cutoff=0.5)
@@ -319,7 +320,11 @@ def run(
         str, typer.Option(help="Names separated by commas, a subset of the suite, or all it has.")
     ] = "all",
     models: Annotated[
-        str | None, typer.Option(help="Names separated by commas, or all; default: the profile's.")
+        str | None,
+        typer.Option(
+            help="Names separated by commas, or all; default: the profile's. "
+            "With hyperparameters: esn(units=300)."
+        ),
     ] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="A model of yours, file.py:Class. Its code is run.")
@@ -354,6 +359,7 @@ def run(
             for specs, names in parts
             for cell in runner.cells(task.tasks(chosen, names), specs, seeds or settings.seeds)
         ]
+        left_out = _left_out(settings, models, model or [])
     store = Store(results / "local" / chosen.name)
     plan = runner.plan(cells, store, overwrite.value)
     console.print(
@@ -361,6 +367,12 @@ def run(
         f"{len(plan.finished)} finished before, {len(plan.pending)} to run",
         highlight=False,
     )
+    if left_out:
+        console.print(
+            f"{', '.join(left_out)} need weights and are left out; named one by one they run: "
+            f"--models '{left_out[0]}(weights=path)'",
+            highlight=False,
+        )
     executor = _executor(jobs, timeout or settings.timeout, memory)
     facts = records.provenance(["dysts-bench", *sys.argv[1:]], runner.catalog_hash(), threads=1)
     done = len(plan.finished)
@@ -492,12 +504,9 @@ def _told(parts: "list[Part]") -> str:
 def _model_specs(names: str | None, files: list[str]) -> "list[ModelSpec]":
     """The models named, then the user's own."""
     import models
-    from dysts_bench.cells import ModelSpec
+    from dysts_bench.cells import ModelSpec, split_list
 
-    if names == "all":
-        chosen = models.names()
-    else:
-        chosen = [name.strip() for name in names.split(",")] if names else []
+    chosen = models.self_contained() if names == "all" else split_list(names or "")
     specs = list(dict.fromkeys(ModelSpec.parse(text) for text in [*chosen, *files]))
     if len({spec.label for spec in specs}) < len(specs):
         raise ValueError("two models would have one name in the results: rename one of the classes")
@@ -505,6 +514,16 @@ def _model_specs(names: str | None, files: list[str]) -> "list[ModelSpec]":
         with contextlib.suppress(ImportError):  # a missing library becomes rows that say so
             spec.create()
     return specs
+
+
+def _left_out(profile: "Profile", names: str | None, files: list[str]) -> list[str]:
+    """Models that "all" leaves out, if it is all that are asked for."""
+    import models
+
+    if names != "all" and (names is not None or files or profile.models is not None):
+        return []
+    included = models.self_contained()
+    return [name for name in models.names() if name not in included]
 
 
 def _profile(suite: "Suite", name: str) -> "Profile":
@@ -574,13 +593,13 @@ def _found(measured: "Measured") -> str:
 
 
 def _verdict_on_model(name: str) -> tuple[bool, str]:
-    import models
+    from dysts_bench.cells import ModelSpec
     from models.checks import ContractError, check_forecaster
 
-    model = models.create(name)
-    has_preset = ":" in name and ".py:" not in name
+    spec = ModelSpec.parse(name)
+    model = spec.create()
     try:
-        check_forecaster(model if has_preset else type(model))
+        check_forecaster(model if spec.variant else type(model))
     except ContractError as error:
         return False, f"{name} breaks the contract of a forecaster: {error}"
     except Exception as error:  # whatever a stranger's model raises

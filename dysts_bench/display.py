@@ -234,8 +234,10 @@ def print_models() -> None:
     rows = []
     for name in models.names():
         try:
-            about = type(models.create(name)).__doc__ or ""
-            rows.append([name, " ".join(models.presets(name)), about.partition("\n")[0]])
+            model = models.class_of(name)
+            about = (model.__doc__ or "").partition("\n")[0]
+            needs = f"(weights=path) {about}" if model.needs_weights else about
+            rows.append([name, " ".join(model.presets), needs])
         except ImportError as error:
             rows.append([name, "", f"not installed: {error}"])
     _print_rows(["model", "presets", ""], rows)

@@ -153,7 +153,7 @@ def key(cell: Cell) -> str:
         "system": entry,
         "clock": None if time is None else astuple(time),
         "spectrum": spectrum,
-        "model": [cell.model.label, model.hyperparameters, model.code],
+        "model": [cell.model.label, model.hyperparameters, _background(model), model.code],
         "seed": cell.seed,
         "integrator": METHOD,
         "metrics": _metrics_code(),
@@ -225,6 +225,7 @@ def has_failed(rows: list[Result]) -> bool:
 class _Model:
     """What must be known of a model before it runs."""
 
+    unfitted: zoo.Forecaster | None
     hyperparameters: dict[str, Any]
     code: str
     stochastic: bool
@@ -236,12 +237,17 @@ def _of_model(spec: ModelSpec) -> _Model:
     try:
         model = spec.create()
     except ImportError as error:  # a library that is not installed: rows that say so
-        return _Model({}, "", False, failure(error))
+        return _Model(None, {}, "", False, failure(error))
     source = Path(inspect.getfile(type(model)))
     files = [source]
     if source.parent == Path(zoo.__file__).parent:  # what the zoo's models share
         files += [*source.parent.glob("_*.py"), source.parent / "base.py"]
-    return _Model(zoo.hyperparameters(model), _code_hash(files), type(model).stochastic)
+    return _Model(model, zoo.hyperparameters(model), _code_hash(files), type(model).stochastic)
+
+
+def _background(model: _Model) -> dict[str, Any]:
+    """Not kept, as what is known of a model is: files of weights may change at any time."""
+    return zoo.background(model.unfitted) if model.unfitted is not None else {}
 
 
 @cache

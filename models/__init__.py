@@ -12,7 +12,15 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from models.base import Differentiable, FitError, Forecaster, Sampler, Training, hyperparameters
+from models.base import (
+    Differentiable,
+    FitError,
+    Forecaster,
+    Sampler,
+    Training,
+    background,
+    hyperparameters,
+)
 
 __all__ = [
     "ZOO",
@@ -21,11 +29,14 @@ __all__ = [
     "Forecaster",
     "Sampler",
     "Training",
+    "background",
+    "class_of",
     "create",
     "hyperparameters",
     "load_class",
     "names",
     "presets",
+    "self_contained",
 ]
 
 ZOO: dict[str, str] = {
@@ -49,6 +60,9 @@ ZOO: dict[str, str] = {
     "patch_transformer": "models.transformer:PatchTransformer",
     "hiss": "models.hiss:HiSS",
     "entrope": "models.entrope:EntroPE",
+    "chronos2": "models.pretrained:Chronos2",
+    "timesfm": "models.pretrained:TimesFM",
+    "panda": "models.pretrained:Panda",
     "sindy": "models.sparse_ode:SINDy",
     "kernel": "models.kernel:Kernel",
     "best_of": "models.composed:BestOf",
@@ -63,9 +77,22 @@ def names() -> list[str]:
     return list(_known())
 
 
+def self_contained() -> list[str]:
+    """Those of `names` that need data and nothing else: all but models that need weights."""
+    return [name for name in names() if not _needs_weights(name)]
+
+
 def presets(name: str) -> list[str]:
     """The presets of a model, as in `create("nvar:gilpin2023")`."""
-    return list(_find(name).presets)
+    return list(class_of(name).presets)
+
+
+def class_of(name: str) -> type[Forecaster]:
+    """The class of a model that `names` lists; ValueError if it does not."""
+    known = _known()
+    if name not in known:
+        raise ValueError(_unknown("model", name, list(known)))
+    return load_class(known[name])
 
 
 def create(name: str, **hyperparameters: Any) -> Forecaster:
@@ -78,7 +105,7 @@ def create(name: str, **hyperparameters: Any) -> Forecaster:
         cls, settings = load_class(name), {}
     else:
         plain, _, preset = name.partition(":")
-        cls = _find(plain)
+        cls = class_of(plain)
         if preset and preset not in cls.presets:
             raise ValueError(_unknown(f"preset of {plain}", preset, list(cls.presets)))
         settings = dict(cls.presets[preset]) if preset else {}
@@ -110,11 +137,11 @@ def _known() -> dict[str, str]:
     return ZOO | {name: value for name, value in outside.items() if name not in ZOO}
 
 
-def _find(name: str) -> type[Forecaster]:
-    known = _known()
-    if name not in known:
-        raise ValueError(_unknown("model", name, list(known)))
-    return load_class(known[name])
+def _needs_weights(name: str) -> bool:
+    try:
+        return class_of(name).needs_weights
+    except ImportError:  # of a package whose libraries are not installed
+        return False
 
 
 def _load_file(path: Path) -> Any:

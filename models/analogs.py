@@ -263,6 +263,10 @@ class Parrot(Sampler):
         {"tuned": {}, "zero_shot": {"lengths": (8,)}}
     )
 
+    @property
+    def zero_shot(self) -> bool:
+        return len(self.lengths) == 1
+
     def _fit(
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
     ) -> None:

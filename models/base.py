@@ -65,6 +65,8 @@ class Forecaster(ABC):
     # Largest difference (standardised units) that rounding may cause over some 20 steps, such as
     # between a window alone and in a batch. float32 models need about 1e-3.
     tolerance: ClassVar[float] = 1e-9
+    # It has no weights before it is given some: it is made with a file of them.
+    needs_weights: ClassVar[bool] = False
     # Named sets of hyperparameters: create("esn:gilpin2023").
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
 
@@ -78,7 +80,7 @@ class Forecaster(ABC):
     context_needed_: int = 1  # steps of context without which there is no forecast
     context_used_: int | None = None  # steps of context that are looked at; None: all
     chosen_: Mapping[str, Any] = MappingProxyType({})  # hyperparameters found on validation data
-    parameters_: int | None = None  # numbers that were fitted; None: it keeps data instead
+    parameters_: int | None = None  # fitted numbers, before too; None: data are kept instead
 
     @final
     def fit(
@@ -141,6 +143,21 @@ class Forecaster(ABC):
             report(int(horizon), int(horizon), "steps")
         _require_shape(self, "_predict", forecast, (len(context), horizon, self.dim_))
         return end_at_divergence(forecast)
+
+    @property
+    def zero_shot(self) -> bool:
+        """Whether it learns nothing in a fit: forecasts follow from contexts, and from weights."""
+        return False
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Data sets that its weights were trained on before any fit; none but those it is given."""
+        return ()
+
+    @property
+    def weights_hash(self) -> str:
+        """A hash of the weights that it has before any fit, "" if there are none."""
+        return ""
 
     def settled(self: Model) -> Model:
         """An unfitted model whose only candidates are the hyperparameters that this one chose.
@@ -247,15 +264,28 @@ class Differentiable(Forecaster):
 
 
 def hyperparameters(model: Forecaster) -> dict[str, Any]:
-    """The dataclass fields of `model`; once fitted, what it chose and how many numbers it fitted.
+    """The dataclass fields of `model`; once fitted, what it chose, how many numbers it fitted, and
+    its background.
 
     Ready for JSON. Raises TypeError if it is no dataclass, or holds what JSON cannot.
     """
     if not dataclasses.is_dataclass(model):
         raise TypeError(f"{type(model).__name__} must be a dataclass: its fields are recorded")
-    fields = {f.name: _plain(getattr(model, f.name)) for f in dataclasses.fields(model)}
+    known = {f.name: _plain(getattr(model, f.name)) for f in dataclasses.fields(model)}
+    if model.dim_:
+        known |= background(model)
     fitted = {"chosen": _plain(model.chosen_) or None, "parameters": model.parameters_}
-    return fields | {name: value for name, value in fitted.items() if value is not None}
+    return known | {name: value for name, value in fitted.items() if value is not None}
+
+
+def background(model: Forecaster) -> dict[str, Any]:
+    """What a forecast rests on beside hyperparameters and data, where there is such a thing."""
+    known = {
+        "zero_shot": model.zero_shot,
+        "trained_on": _plain(model.trained_on),
+        "weights_hash": model.weights_hash,
+    }
+    return {key: value for key, value in known.items() if value}
 
 
 def end_at_divergence(forecast: Forecast) -> Forecast:

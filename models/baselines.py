@@ -46,6 +46,10 @@ class Persistence(Forecaster):
     No parameters, no cost. Hard to beat for a few steps of a finely sampled flow.
     """
 
+    @property
+    def zero_shot(self) -> bool:
+        return True
+
     def _fit(
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
     ) -> None:
@@ -66,6 +70,10 @@ class Drift(Forecaster):
     x(t + h) = x(t) + h (x(t) - x(0)) / t, where t + 1 is the length of the context. No
     parameters, no cost; it wins on trends, which an attractor does not have.
     """
+
+    @property
+    def zero_shot(self) -> bool:
+        return True
 
     def _fit(
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
@@ -93,6 +101,10 @@ class Seasonal(Forecaster):
 
     period: float | None = None
     longest: int = 500  # a context must hold a period
+
+    @property
+    def zero_shot(self) -> bool:
+        return bool(self.period)
 
     def _fit(
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int

@@ -51,6 +51,8 @@ def check_forecaster(model: type[Forecaster] | Forecaster) -> None:
     _check_data_matter(unfitted, fitted)
     _check_seed(unfitted, fitted)
     _check_refit(unfitted, fitted)
+    if fitted.zero_shot:
+        _check_zero_shot(unfitted, fitted)
     _check_windows_are_independent(fitted)
     _check_context_bounds(fitted)
     _check_horizons_agree(fitted)
@@ -99,18 +101,17 @@ def _check_inputs_stay(unfitted: Forecaster) -> None:
         "fit and predict leave numpy's global random state as it is",
         "it moved: make a numpy.random.default_rng(seed)",
     )
-    untouched = hyperparameters(fitted)
-    untouched.pop("chosen", None)
-    fitted_numbers = untouched.pop("parameters", None)
+    given, left = hyperparameters(unfitted), hyperparameters(fitted)
+    fitted_numbers = left.get("parameters")
     _require(
         fitted_numbers is None or (isinstance(fitted_numbers, int) and fitted_numbers > 0),
         "parameters_ is the number of fitted numbers, or None",
         f"it is {fitted_numbers!r}",
     )
     _require(
-        untouched == hyperparameters(unfitted),
+        all(left[key] == given[key] for key in given),
         "fit leaves the hyperparameters as they are (what it finds goes to chosen_)",
-        f"{hyperparameters(unfitted)} became {untouched}",
+        f"{given} became {left}",
     )
 
 
@@ -185,6 +186,17 @@ def _check_refit(unfitted: Forecaster, fitted: Forecaster) -> None:
         gap <= fitted.tolerance,
         "fit forgets what was fitted before",
         f"a model fitted to other data first differs by {gap:.2g} from a new one",
+    )
+
+
+def _check_zero_shot(unfitted: Forecaster, fitted: Forecaster) -> None:
+    other = torus(3, trajectories=1, times=260, seed=7)
+    elsewhere = copy.deepcopy(unfitted).fit(2 * other - 1, dt=0.2, seed=5)
+    gap = _difference(elsewhere, fitted)
+    _require(
+        gap <= fitted.tolerance,
+        "a model that declares itself zero-shot learns nothing from the data of a fit",
+        f"fitted to other data it differs by {gap:.2g}",
     )
 
 

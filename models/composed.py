@@ -41,6 +41,16 @@ class BestOf(Forecaster):
 
     stochastic: ClassVar[bool] = True
 
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        each = (_create(name, settings) for name, settings in self.members.items())
+        return tuple(dict.fromkeys(data for member in each for data in member.trained_on))
+
+    @property
+    def weights_hash(self) -> str:
+        each = (_create(name, settings) for name, settings in self.members.items())
+        return " ".join(filter(None, (member.weights_hash for member in each)))
+
     def _fit(
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
     ) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from models._extras import needing_torch
 from models._torch_model import TorchForecaster, changes, stages
 
@@ -78,7 +80,9 @@ class PatchTransformer(TorchForecaster):
     Panda's architecture, trained on one system: attention in time is causal, so that each patch of
     a window teaches something; coordinates have names; values are not scaled window by window,
     which would hide the place on the attractor; and the random polynomial features of patches are
-    left out. It is not trained on its own runs, and not to the end on a core: after 346 updates it
+    left out. Without `named` coordinates have no vectors and one scale s(j), and the weights serve
+    any number of them: for models.pretrained, `panda`. It is not trained on its own runs, and not
+    to the end on a core: after 346 updates it
     followed Lorenz for 1.1 Lyapunov times (median of 12 windows, one seed), which simpler models
     beat by far. More training should help; it was not tried.
     Source: Lai, Bao & Gilpin, Panda (arXiv 2505.13755); Nie et al., PatchTST (ICLR 2023).
@@ -91,6 +95,7 @@ class PatchTransformer(TorchForecaster):
     layers: int = 3
     heads: int = 4
     ratio: int = 2
+    named: bool = True
     updates: int = 800
     batch: int = 16
     rate: float = 2e-3
@@ -110,6 +115,8 @@ class PatchTransformer(TorchForecaster):
             raise ValueError(f"patch {self.patch} must divide context {self.context}")
         networks = needing_torch("_transformer_networks")
         scale = changes(problem.train, self.horizon)
+        if not self.named:  # as if of one coordinate: the network repeats it for all
+            scale = np.sqrt((scale**2).mean(axis=1, keepdims=True))
         return networks.PatchTransformer(
             self.context, self.patch, self.width, self.layers, self.heads, self.ratio, scale
         )

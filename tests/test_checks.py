@@ -133,6 +133,10 @@ class LooksFurtherBack(Sound):
         return np.repeat(context[:, -6:-5] + self.mean_, horizon, axis=1)
 
 
+class LearnsAfterAll(Sound):
+    zero_shot = True  # type: ignore[assignment]
+
+
 class NeedsMore(Sound):
     def _predict(self, context: Windows, horizon: int) -> Forecast:
         return np.repeat(context[:, -2:-1] + self.mean_, horizon, axis=1)
@@ -229,6 +233,7 @@ BROKEN = {
     OverwritesHyperparameter: "fit leaves the hyperparameters as they are",
     MixesWindows: "does not depend on the other windows",
     DependsOnOrder: "does not depend on the other windows",
+    LearnsAfterAll: "zero-shot learns nothing",
     LooksFurtherBack: "last context_used_ steps",
     NeedsMore: "context_needed_ steps of context are enough",
     ShrinksWithHorizon: "the beginning of a long one",

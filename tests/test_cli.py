@@ -164,6 +164,45 @@ def test_ones_own_model_ranks_beside_the_reference_without_running_it_again(tmp_
     }
 
 
+def test_a_model_with_hyperparameters_runs_beside_the_model_without(tmp_path):
+    output = run_tiny("--models", "seasonal,seasonal(period=9.5, longest=40)")
+    assert "2 models" in output and "seasonal:period=9.5,longest=40" in output
+    rows = read_csv(tmp_path / "results" / "local" / "tiny" / "seasonal.csv")
+    assert {row.preset for row in rows} == {"", "period=9.5,longest=40"}
+    given = json.loads(next(row.hyperparameters for row in rows if row.preset))
+    assert (given["period"], given["longest"], given["zero_shot"]) == (9.5, 40, True)
+
+
+def test_a_pretrained_model_runs_with_its_weights_and_again_with_others(tmp_path):
+    pytest.importorskip("chronos")
+    import tiny_weights
+
+    named = f"chronos2(weights={tiny_weights.chronos2(tmp_path / 'w')})"
+    assert "0 finished before, 1 to run" in run_tiny("--models", named)
+    path = tmp_path / "results" / "local" / "tiny" / "chronos2.csv"
+    before = read_csv(path)
+    primary = [row for row in before if row.metric == "valid_prediction_time"]
+    assert {row.status for row in primary} == {"ok"}
+    recorded = json.loads(before[0].hyperparameters)
+    assert recorded["zero_shot"] is True and recorded["trained_on"] and recorded["weights_hash"]
+    assert "1 finished before, 0 to run" in run_tiny("--models", named)
+    tiny_weights.chronos2(tmp_path / "w", seed=1)
+    assert "0 finished before, 1 to run" in run_tiny("--models", named)
+    after = read_csv(path)
+    assert len(after) == len(before)
+    assert json.loads(after[0].hyperparameters)["weights_hash"] != recorded["weights_hash"]
+
+
+def test_all_models_are_those_that_need_no_weights_and_it_says_so():
+    import models
+
+    output = run_tiny("--models", "all", "--data-only")
+    assert f"{len(models.self_contained())} models" in output
+    assert "chronos2, timesfm, panda need weights and are left out" in output
+    assert "left out" not in run_tiny("--data-only")
+    assert "chronos2 (weights=path) Chronos-2" in cli("list", "models")
+
+
 def test_a_dying_model_in_worker_processes_costs_its_own_rows_only(tmp_path):
     output = run_tiny("--models", "persistence", "--model", "mine.py:Dies", jobs="2")
     assert "Lorenz: Dies: crash: the process ended with exit code 7" in output
@@ -227,6 +266,9 @@ def test_in_a_terminal_progress_says_what_runs_how_far_and_what_failed():
         (["--systems", "Lorentz"], "Did you mean `Lorenz`"),
         (["--models", "nvra"], "Did you mean nvar"),
         (["--models", "nvar:gilpin"], "Did you mean gilpin2023"),
+        (["--models", "esn(unit=3)"], "Did you mean units"),
+        (["--models", "chronos2"], "needs weights, which do not come with this package"),
+        (["--models", "chronos2(weights=amazon/chronos-2)"], "nothing is downloaded"),
         (["--model", "mine.py:Mime"], "Did you mean Mine"),
         (["--model", "nowhere.py:Mine"], "no file"),
         (["--suite", "standrad"], "Did you mean standard"),
@@ -299,6 +341,8 @@ def test_calibrate_prints_what_it_measured(monkeypatch):
 def test_check_gives_a_verdict_on_systems_and_models():
     assert "✓ Lorenz: 3 states" in cli("check", "Lorenz")
     assert "✓ persistence keeps the contract" in cli("check", "persistence")
+    fixed = "seasonal(period=12.5)"
+    assert f"✓ {fixed} keeps the contract" in cli("check", fixed)
     assert "✓ mine.py:Mine keeps the contract" in cli("check", "mine.py:Mine")
     assert "✗ mine.py:Forgetful breaks the contract" in cli("check", "mine.py:Forgetful", code=1)
 

@@ -226,7 +226,7 @@ def test_numbers_that_json_lacks_are_recorded_as_words() -> None:
     }
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", models.self_contained())
 def test_recorded_hyperparameters_make_the_same_model(name: str) -> None:
     recorded = models.hyperparameters(models.create(name))
     assert models.hyperparameters(models.create(name, **recorded)) == recorded
@@ -304,14 +304,17 @@ def test_entry_points_join_the_zoo_but_cannot_replace_it(monkeypatch: pytest.Mon
     ]
     monkeypatch.setattr(models, "entry_points", lambda group: points)
     assert models.names() == [*models.ZOO, "theirs"]
+    without = set(models.names()) - set(models.self_contained())
+    assert without == {"chronos2", "timesfm", "panda"}
     assert type(models.create("theirs")).__name__ == "Drift"
     assert type(models.create("nvar")).__name__ == "NVAR"
 
 
 def test_importing_the_zoo_and_its_models_loads_no_heavy_library() -> None:
     code = (
-        "import sys, models, models.checks, models.analogs, models.baselines, models.reservoir; "
-        "heavy = ('numba', 'scipy', 'pandas', 'sympy', 'torch', 'jax', 'darts'); "
+        "import sys, models, models.checks, models.analogs, models.baselines, models.reservoir, "
+        "models.pretrained; "
+        "heavy = ('numba', 'scipy', 'pandas', 'sympy', 'torch', 'jax', 'darts', 'transformers'); "
         "print(*[name for name in heavy if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,7 +18,7 @@ import pytest
 from dysts_bench import cells as cells_module
 from dysts_bench import runner
 from dysts_bench import task as task_module
-from dysts_bench.cells import Cell, ModelSpec, evaluate
+from dysts_bench.cells import Cell, ModelSpec, evaluate, split_list
 from dysts_bench.executors import Failed, Local, Serial
 from dysts_bench.leaderboard import as_text, leaderboard
 from dysts_bench.metrics import METRICS, Score, find
@@ -422,6 +422,43 @@ def test_names_presets_and_files_are_told_apart():
     spec = ModelSpec.parse("some/where.py:Mine")
     assert (spec.name, spec.file, spec.label) == ("Mine", "some/where.py:Mine", "Mine")
     assert ModelSpec("esn", "tuned", (("units", 3),)).label == "esn:tuned,units=3"
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("esn(units=300)", ModelSpec("esn", "", (("units", 300),))),
+        (
+            "esn:tuned( units=300, name = 'a, b(' )",
+            ModelSpec("esn", "tuned", (("units", 300), ("name", "a, b("))),
+        ),
+        (
+            "smap(delays=[[1, 1], (2, 1)], ridges=[1e-2], block=None)",
+            ModelSpec(
+                "smap", "", (("delays", ((1, 1), (2, 1))), ("ridges", (0.01,)), ("block", None))
+            ),
+        ),
+        ("panda(weights=/a/b-c.d)", ModelSpec("panda", "", (("weights", "/a/b-c.d"),))),
+        ("a.py:B(c=d.py:E)", ModelSpec("B", "", (("c", "d.py:E"),), "a.py:B")),
+        ("some (1)/a.py:B", ModelSpec("B", file="some (1)/a.py:B")),
+    ],
+)
+def test_hyperparameters_stand_in_brackets_behind_a_model(text, spec):
+    assert ModelSpec.parse(text) == spec
+    assert hash(spec) == hash(ModelSpec.parse(text))
+
+
+def test_what_cannot_be_read_as_hyperparameters_is_refused():
+    for text in ("esn(300)", "esn(units 300)", "esn(1=2)"):
+        with pytest.raises(ValueError, match="written as name=value"):
+            ModelSpec.parse(text)
+    for text in ("esn(units=(300)", "esn(units='300)"):
+        with pytest.raises(ValueError, match="has no partner"):
+            ModelSpec.parse(text)
+
+
+def test_commas_within_a_models_brackets_do_not_end_it():
+    assert split_list("nvar, esn(units=3, leaks=[1, 2]),") == ["nvar", "esn(units=3, leaks=[1, 2])"]
 
 
 # ---- resuming --------------------------------------------------------------------------------

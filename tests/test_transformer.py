@@ -139,6 +139,22 @@ def test_an_orbit_is_learned(model: Transformer | PatchTransformer) -> None:
     assert np.sqrt((error**2).mean()) < 0.2  # persistence: above 1
 
 
+def test_coordinates_without_names_share_one_scale_and_may_change_places() -> None:
+    model = PatchTransformer(
+        context=20, patch=4, horizon=6, width=8, layers=1, heads=2, updates=4, checks=1, named=False
+    )
+    train = np.concatenate([3 * np.abs(RAMP), 4 * np.abs(RAMP)], axis=2)
+    model.fit(train, dt=0.1)
+    root_mean_square = np.sqrt((np.square([3, 6, 1.5, 4, 8, 2])).mean())
+    np.testing.assert_allclose(
+        model.trained_.network.scale[:, 0], root_mean_square * np.arange(1, 7), rtol=1e-6
+    )
+    talkative(model.trained_.network)
+    context = np.random.default_rng(0).normal(size=(2, 30, 6))
+    forecast = model.predict(context, 9)
+    np.testing.assert_allclose(model.predict(context[:, :, ::-1], 9), forecast[:, :, ::-1])
+
+
 def test_sizes_that_do_not_fit_together_are_refused() -> None:
     train = torus(2, trajectories=1, times=300, seed=1)
     with pytest.raises(ValueError, match="patch 5 must divide context 16"):
