@@ -36,12 +36,13 @@ lint: $(VENV)/.dev ## format check, lint and types
 bench: $(VENV)/.dev ## all systems from process start to arrays, cold and warm, beside dysts
 	@$(VENV)/bin/python -m benchmarks.start
 
-bench-peers: $(VENV)/.dev ## trajectories, spectra, metrics and reservoirs beside heyoka, scipy, lyapax, nolds, antropy, dysts, reservoirpy
+bench-peers: $(VENV)/.dev ## trajectories, spectra, metrics, reservoirs and Mamba layers beside heyoka, scipy, lyapax, nolds, antropy, dysts, reservoirpy, mambapy, transformers
 	@$(PIP) -e '.[bench]'
 	@$(VENV)/bin/python -m benchmarks.peers
 	@$(VENV)/bin/python -m benchmarks.spectra
 	@$(VENV)/bin/python -m benchmarks.metrics
 	@$(VENV)/bin/python -m benchmarks.reservoir
+	@$(VENV)/bin/python -m benchmarks.scans
 
 certify: $(VENV)/.core ## measure how long trajectories are right, where anything has changed
 	@$(PIP) -e '.[certify]'

@@ -10,9 +10,6 @@ Ours is compiled before.
 
 import json
 import os
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from rich.table import Table
 from scipy.sparse import csr_array
 
 import systems
+from benchmarks._turns import in_turns
 from models._network import Network
 from models._regression import Regression
 from models._reservoir_loops import drive
@@ -93,7 +91,7 @@ def main(repetitions: int = 3, units: int = 500, points: int = 6000) -> None:
         f"fit and {HORIZON} free steps": {"ours": our_forecast, "reservoirpy": their_forecast},
         "the same with the whole search": {"ours": our_search},
     }.items():
-        for code, seconds in _in_turns(codes, repetitions).items():
+        for code, seconds in in_turns(codes, repetitions).items():
             rows.append({"job": job, "code": code, "seconds": seconds})
     table = Table("job", "code", "CPU s")
     for row in rows:
@@ -105,17 +103,6 @@ def main(repetitions: int = 3, units: int = 500, points: int = 6000) -> None:
     OUT.parent.mkdir(exist_ok=True)
     figures = {"load": os.getloadavg()[0], "gap": gap, "one_step_error": errors, "rows": rows}
     OUT.write_text(json.dumps(figures, indent=1) + "\n")
-
-
-def _in_turns(codes: dict[str, Callable[[], Any]], repetitions: int) -> dict[str, float]:
-    """Median CPU seconds of each code."""
-    seconds: dict[str, list[float]] = {code: [] for code in codes}
-    for _ in range(repetitions):
-        for code, compute in codes.items():
-            begun = time.process_time()
-            compute()
-            seconds[code].append(time.process_time() - begun)
-    return {code: statistics.median(spent) for code, spent in seconds.items()}
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 Sequence = Float[Tensor, "batch times channels"]
 Now = Float[Tensor, "batch channels"]
+PIECE = 2**18  # numbers of hidden states that a processor's cache holds, with their decays
 
 
 class State(NamedTuple):
@@ -41,8 +42,8 @@ class Mamba2(nn.Module):
     [z, x, B, C, dt] = W_in u; x, B, C pass a causal convolution and a SiLU; h and y are those of
     `ssd` with dt = softplus(dt + bias), A = -exp(A_log); the output is W_out norm(y · SiLU(z)).
     expand · d_model / headdim heads; B and C are shared by the heads of a group. Of chunks of 16,
-    32 and 64 the last train fastest on a CPU. The Mamba layer to take unless weights say otherwise:
-    it trains in less than half of Mamba-1's time.
+    32 and 64 those of 32 train fastest on a CPU. The Mamba layer to take unless weights say
+    otherwise: it trains in half of Mamba-1's time.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Mamba2(nn.Module):
         expand: int = 2,
         headdim: int = 64,
         ngroups: int = 1,
-        chunk: int = 64,
+        chunk: int = 32,
     ) -> None:
         super().__init__()
         inner = expand * d_model
@@ -270,7 +271,7 @@ def ssd(
     C: Float[Tensor, "batch times groups states"],
     start: Float[Tensor, "batch heads headdim states"] | None = None,
     *,
-    chunk: int = 64,
+    chunk: int = 32,
 ) -> tuple[Float[Tensor, "batch times heads headdim"], Float[Tensor, "batch heads headdim states"]]:
     """h(t) = exp(dt A) h(t-1) + dt x B', y(t) = h(t) C, and the last h, for dt > 0 > A.
 
@@ -283,31 +284,41 @@ def ssd(
     batch, times, heads, _ = x.shape
     groups = B.shape[2]
     chunk = min(chunk, times)
-    padding = -times % chunk  # at the end, with dt = 0: nothing decays and nothing enters
     x, log_decay = x * dt[..., None], dt * A
-    x, B, C = (F.pad(v, (0, 0, 0, 0, 0, padding)) for v in (x, B, C))
-    log_decay = F.pad(log_decay, (0, 0, 0, padding))
-    # (batch, chunks, groups, heads of a group, times of a chunk, …)
-    x = x.unflatten(2, (groups, -1)).unflatten(1, (-1, chunk)).permute(0, 1, 3, 4, 2, 5)
-    log_decay = log_decay.unflatten(2, (groups, -1)).unflatten(1, (-1, chunk))
-    total = log_decay.permute(0, 1, 3, 4, 2).cumsum(-1)
-    B, C = (v.unflatten(1, (-1, chunk)).transpose(2, 3)[:, :, :, None] for v in (B, C))
-    later = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).triu(1)
-    # masked before exp, which would overflow there
-    between = (total[..., :, None] - total[..., None, :]).masked_fill(later, -torch.inf).exp()
-    y = (C @ B.mT * between) @ x
-    entered = (x * (total[..., -1:] - total).exp()[..., None]).mT @ B
-    if start is not None:
-        start = start.unflatten(1, (groups, -1))
+    padding = -times % chunk
+    if padding:  # at the end, with dt = 0: nothing decays and nothing enters
+        x, B, C = (F.pad(v, (0, 0, 0, 0, 0, padding)) for v in (x, B, C))
+        log_decay = F.pad(log_decay, (0, 0, 0, padding))
+    # (batch, chunks, groups, times of a chunk, heads of a group or states, …)
+    x, log_decay = (
+        v.unflatten(2, (groups, -1)).unflatten(1, (-1, chunk)).transpose(2, 3)
+        for v in (x, log_decay)
+    )
+    B, C = (v.unflatten(1, (-1, chunk)).transpose(2, 3) for v in (B, C))
+    total = log_decay.cumsum(3)
+    y = ((C @ B.mT)[:, :, :, None] * _decays(total.mT)) @ x.transpose(3, 4)
+    y = y.transpose(3, 4)
+    # heads side by side: one product for all
+    entered = (x * (total[:, :, :, -1:] - total).exp()[..., None]).flatten(4).mT @ B
+    entered = entered.unflatten(3, (heads // groups, -1))
+    hidden = torch.zeros_like(entered[:, 0]) if start is None else start.unflatten(1, (groups, -1))
     before = []
-    hidden = torch.zeros_like(entered[:, 0]) if start is None else start
-    for number, decay in enumerate(total[..., -1].exp().unbind(1)):
+    for number, decay in enumerate(total[:, :, :, -1].exp().unbind(1)):
         before.append(hidden)
         hidden = decay[..., None, None] * hidden + entered[:, number]
     if start is not None or len(before) > 1:
-        y = y + (C @ torch.stack(before, 1).mT) * total.exp()[..., None]
-    y = y.permute(0, 1, 4, 2, 3, 5).reshape(batch, times + padding, heads, -1)[:, :times]
+        remembered = C @ torch.stack(before, 1).flatten(3, 4).mT
+        y = y + remembered.unflatten(4, (heads // groups, -1)) * total.exp()[..., None]
+    y = y.transpose(2, 3).reshape(batch, times + padding, heads, -1)[:, :times]
     return y, hidden.flatten(1, 2)
+
+
+def _decays(total: Tensor) -> Tensor:
+    """exp(total(t) - total(s)) for s <= t, and 0."""
+    times = total.shape[-1]
+    later = torch.ones(times, times, dtype=torch.bool, device=total.device).triu(1)
+    # masked before exp, which would overflow there; in place, for new tensors take longer
+    return (total[..., :, None] - total[..., None, :]).masked_fill_(later, -torch.inf).exp_()
 
 
 def selective_scan(
@@ -320,8 +331,8 @@ def selective_scan(
 ) -> tuple[Float[Tensor, "batch times channels"], Float[Tensor, "batch channels states"]]:
     """h(t) = exp(dt A) h(t-1) + (dt x) B', y(t) = h(t) C, and the last h, for dt > 0 > A.
 
-    One time after the other: states stay in the processor's cache, and a parallel scan has log
-    (times) as much to do. The gradient is written out, for autograd would keep every exp(dt A).
+    One time after the other, for a parallel scan has log(times) as much to do; in pieces of time
+    that stay in the processor's cache. Only the states between them are kept for the gradient.
     """
     kernels = _kernels(x)
     if kernels is not None and start is None:
@@ -330,48 +341,151 @@ def selective_scan(
         y, hidden = kernels.selective_scan(*first, A, *last, return_last_state=True)
         return y.transpose(1, 2), hidden
     if start is None:
-        start = x.new_zeros(x.shape[0], *A.shape)
-    time_first = (v.transpose(0, 1).contiguous() for v in (x, dt, B, C))
-    y, hidden = _SelectiveScan.apply(*time_first, A, start)
-    return y.transpose(0, 1), hidden
+        start = A.new_zeros(x.shape[0], *A.shape)
+    # all in A's precision: in bfloat16 a sum over many times would not move any more
+    time_first = (v.to(A.dtype).transpose(0, 1).contiguous() for v in (dt * x, dt, B, C))
+    y, hidden, _ = _Scan.apply(*time_first, A.T.contiguous()[None], start.mT.contiguous())
+    return y.transpose(0, 1), hidden.mT
 
 
-class _SelectiveScan(torch.autograd.Function):
-    """Times first; all hidden states are kept, and the decays computed again on the way back."""
+class _Scan(torch.autograd.Function):
+    """h(t) = exp(dt A) h(t-1) + B u', y = C h: y, the last h, and the h before each piece.
+
+    Times first, channels last: u, dt (times, batch, channels), B, C (times, batch, states),
+    A (1 or batch, states, channels), h (batch, states, channels). What is written into buffers
+    takes a third of the time of what makes a new tensor.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, start: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        hidden = x.new_empty(len(x), *start.shape)
-        y, entering = torch.empty_like(x), dt * x
-        decay, before = torch.empty_like(hidden[0]), start
-        for t in range(len(x)):
-            torch.mul(dt[t][:, :, None], A, out=decay).exp_().mul_(before)
-            before = torch.addcmul(decay, entering[t][:, :, None], B[t][:, None], out=hidden[t])
-            torch.bmm(before, C[t][:, :, None], out=y[t][:, :, None])
-        ctx.save_for_backward(x, dt, B, C, A, start, hidden)
-        return y, before.clone()
+        u: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, start: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        y, before = torch.empty_like(u), start
+        pieces, (decay, hidden) = _pieces(len(u), start, buffers=2)
+        starts = start.new_empty(len(pieces), *start.shape)
+        for now, first in zip(pieces, starts, strict=True):
+            first.copy_(before)
+            _, h = _decays_and_states(u[now], dt[now], B[now], A, first, decay, hidden)
+            torch.bmm(_rows(C[now]), h.flatten(0, 1), out=_rows(y[now]))
+            before = h[-1]
+        return y, before.clone(), starts
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, to_y: Tensor, to_last: Tensor) -> tuple[Tensor, ...]:
-        x, dt, B, C, A, start, hidden = ctx.saved_tensors
-        to_y, entering = to_y.contiguous(), dt * x
-        to_C = (to_y[:, :, None] @ hidden)[:, :, 0]
-        to_A, to_B = torch.zeros_like(A), torch.empty_like(B)
-        to_dt, to_entering = torch.empty_like(dt), torch.empty_like(x)
-        gradient, decay = to_last, torch.empty_like(start)
-        for t in range(len(x) - 1, -1, -1):
-            gradient = torch.addcmul(gradient, to_y[t][:, :, None], C[t][:, None])
-            torch.bmm(gradient, B[t][:, :, None], out=to_entering[t][:, :, None])
-            torch.bmm(entering[t][:, None], gradient, out=to_B[t][:, None])
-            gradient.mul_(torch.mul(dt[t][:, :, None], A, out=decay).exp_())
-            to_exponent = gradient * (hidden[t - 1] if t else start)
-            torch.sum(torch.mul(to_exponent, A, out=decay), -1, out=to_dt[t])
-            to_A += torch.einsum("bcn,bc->cn", to_exponent, dt[t])
-        to_dt += to_entering * x
-        return to_entering * dt, to_dt, to_B, to_C, to_A, gradient
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        u, dt, B, C, A, _ = inputs
+        ctx.mark_non_differentiable(output[2])
+        ctx.save_for_backward(u, dt, B, C, A, output[2])
+
+    @staticmethod
+    def backward(ctx: Any, to_y: Tensor, to_last: Tensor, _: Tensor) -> tuple[Tensor, ...]:
+        return _ScanGradient.apply(to_y.contiguous(), to_last.contiguous(), *ctx.saved_tensors)
+
+    @staticmethod
+    def vmap(info: Any, axes: tuple[Any, ...], *inputs: Tensor) -> tuple[Any, tuple[int, ...]]:
+        """Models are more of a batch."""
+        models = info.batch_size
+        found = _Scan.apply(*_folded(models, axes, inputs, (1, 1, 1, 1, 0, 0)))
+        return _unfolded(models, found, (1, 0, 1)), (1, 0, 1)
+
+
+class _ScanGradient(torch.autograd.Function):
+    """From the gradients of what `_Scan` gives to those of what it was given."""
+
+    @staticmethod
+    def forward(
+        to_y: Tensor,
+        to_last: Tensor,
+        u: Tensor,
+        dt: Tensor,
+        B: Tensor,
+        C: Tensor,
+        A: Tensor,
+        starts: Tensor,
+    ) -> tuple[Tensor, ...]:
+        to_u, to_dt, to_B, to_C = (torch.empty_like(v) for v in (u, dt, B, C))
+        to_A, gradient, factor = torch.zeros_like(to_last), to_last, torch.ones_like(to_last)
+        pieces, (decay, hidden, to_hidden) = _pieces(len(u), to_last, buffers=3)
+        for now, first in reversed(list(zip(pieces, starts, strict=True))):
+            d, h = _decays_and_states(u[now], dt[now], B[now], A, first, decay, hidden)
+            g = torch.mul(C[now][..., None], to_y[now][:, :, None], out=to_hidden[: len(h)])
+            for each, its_decay in zip(g.unbind(0)[::-1], d.unbind(0)[::-1], strict=True):
+                each.addcmul_(factor, gradient)
+                gradient, factor = each, its_decay
+            gradient, factor = gradient.clone(), factor.clone()
+            torch.bmm(h.flatten(0, 1), _columns(to_y[now]), out=_columns(to_C[now]))
+            torch.bmm(g.flatten(0, 1), _columns(u[now]), out=_columns(to_B[now]))
+            torch.bmm(_rows(B[now]), g.flatten(0, 1), out=_rows(to_u[now]))
+            to_exponent = g.mul_(d)
+            to_exponent[1:].mul_(h[:-1])
+            to_exponent[0].mul_(first)
+            torch.sum(torch.mul(to_exponent, A, out=d), 2, out=to_dt[now])
+            to_A += to_exponent.mul_(dt[now][:, :, None]).sum(0)
+        if len(A) == 1:
+            to_A = to_A.sum(0, keepdim=True)
+        return to_u, to_dt, to_B, to_C, to_A, gradient.mul_(factor)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, axes: tuple[Any, ...], *inputs: Tensor) -> tuple[Any, tuple[int, ...]]:
+        models = info.batch_size
+        folded = _folded(models, axes, inputs, (1, 0, 1, 1, 1, 1, 0, 1))
+        found = list(_unfolded(models, _ScanGradient.apply(*folded), (1, 1, 1, 1, 0, 0)))
+        found[4] = found[4].sum(1, keepdim=True)  # A was one for the batch
+        return tuple(found), (1, 1, 1, 1, 0, 0)
+
+
+def _pieces(times: int, hidden: Tensor, *, buffers: int) -> tuple[list[slice], list[Tensor]]:
+    """Of so many times, and room for what is computed of each piece and hidden state."""
+    size = min(times, max(4, PIECE // hidden.numel()))
+    pieces = [slice(first, first + size) for first in range(0, times, size)]
+    return pieces, [hidden.new_empty(size, *hidden.shape) for _ in range(buffers)]
+
+
+def _decays_and_states(
+    u: Tensor, dt: Tensor, B: Tensor, A: Tensor, before: Tensor, decay: Tensor, hidden: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of a piece, written into the last two."""
+    decay, hidden = decay[: len(u)], hidden[: len(u)]
+    torch.mul(dt[:, :, None], A, out=decay).exp_()
+    torch.mul(B[..., None], u[:, :, None], out=hidden)
+    for d, h in zip(decay.unbind(0), hidden.unbind(0), strict=True):
+        before = h.addcmul_(d, before)
+    return decay, hidden
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.flatten(0, 1)[:, None]
+
+
+def _columns(x: Tensor) -> Tensor:
+    return x.flatten(0, 1)[:, :, None]
+
+
+def _folded(
+    models: int, axes: tuple[Any, ...], inputs: tuple[Tensor, ...], batches: tuple[int, ...]
+) -> list[Tensor]:
+    """Models, an axis or none of each tensor, moved into its batch, the axis `batches` of it."""
+    found = []
+    for axis, value, batch in zip(axes, inputs, batches, strict=True):
+        moved = value.expand(models, *value.shape) if axis is None else value.movedim(axis, 0)
+        found.append(moved.movedim(0, batch))
+    size = max(value.shape[batch + 1] for value, batch in zip(found, batches, strict=True))
+    for number, (value, batch) in enumerate(zip(found, batches, strict=True)):
+        if value.shape[batch + 1] < size:  # A, one for the batch
+            value = value.expand(*value.shape[: batch + 1], size, *value.shape[batch + 2 :])
+        found[number] = value.flatten(batch, batch + 1).contiguous()
+    return found
+
+
+def _unfolded(
+    models: int, values: tuple[Tensor, ...], batches: tuple[int, ...]
+) -> tuple[Tensor, ...]:
+    return tuple(
+        value.unflatten(batch, (models, -1)) for value, batch in zip(values, batches, strict=True)
+    )
 
 
 def _convolved(x: Tensor, conv: nn.Conv1d, before: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -379,8 +493,10 @@ def _convolved(x: Tensor, conv: nn.Conv1d, before: Tensor | None) -> tuple[Tenso
     width, times = conv.kernel_size[0], x.shape[1]
     x = F.pad(x, (0, 0, width - 1, 0)) if before is None else torch.cat([before, x], 1)
     # Written out: F.conv1d wants times last, and copies to have it so.
-    taps = (conv.weight[:, 0, k] * x[:, k : k + times] for k in range(width))
-    return F.silu(sum(taps, conv.bias)), x[:, times:]
+    y = conv.bias
+    for k in range(width):
+        y = torch.addcmul(y, conv.weight[:, 0, k], x[:, k : k + times])
+    return F.silu(y), x[:, times:]
 
 
 def _convolved_now(x: Tensor, conv: nn.Conv1d, before: Tensor) -> tuple[Tensor, Tensor]:

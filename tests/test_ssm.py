@@ -184,19 +184,53 @@ def test_single_precision_stays_single_and_agrees(kind: str) -> None:
     torch.testing.assert_close(single.double(), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mamba2", "s4d"])
-def test_layers_of_several_models_run_as_one(kind: str) -> None:
-    """The scan of Mamba-1 has no rule for it: its models are trained one after the other."""
+@every_layer
+def test_layers_of_several_models_run_as_one_and_so_do_their_gradients(kind: str) -> None:
     layers = [made(kind)[0] for _ in range(3)]
     u = torch.stack([made(kind)[1] for _ in range(3)])
     stacked, _ = torch.func.stack_module_state(layers)
 
-    def run(parameters: dict[str, torch.Tensor], u: torch.Tensor) -> torch.Tensor:
-        return torch.func.functional_call(layers[0], parameters, (u,))
+    def loss(parameters: dict[str, torch.Tensor], u: torch.Tensor) -> tuple[Any, Any]:
+        y = torch.func.functional_call(layers[0], parameters, (u,))
+        return y.sin().sum(), y
 
-    together = torch.func.vmap(run)(stacked, u)
-    for layer, one, expected in zip(layers, u, together, strict=True):
-        torch.testing.assert_close(layer(one), expected, rtol=1e-10, atol=1e-12)
+    each = torch.func.vmap(torch.func.grad(loss, has_aux=True))
+    gradients, together = each({name: p.detach() for name, p in stacked.items()}, u)
+    for index, (layer, one) in enumerate(zip(layers, u, strict=True)):
+        y = layer(one)
+        torch.testing.assert_close(y, together[index], rtol=1e-10, atol=1e-12)
+        y.sin().sum().backward()
+        for name, parameter in layer.named_parameters():
+            torch.testing.assert_close(
+                gradients[name][index], parameter.grad, rtol=1e-8, atol=1e-10
+            )
+
+
+@pytest.mark.parametrize("piece", [1, 200, 2**18])  # four times, five, and all in one
+def test_pieces_that_fit_the_cache_do_not_change_a_scan(
+    piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, dt = torch.randn(2, 13, 4), torch.rand(2, 13, 4)
+    A, B, C = -torch.rand(4, 5), torch.randn(2, 13, 5), torch.randn(2, 13, 5)
+    inputs = [v.requires_grad_() for v in (x, dt, A, B, C, torch.randn(2, 4, 5))]
+
+    def run() -> tuple[torch.Tensor, ...]:
+        y, last = ssm.selective_scan(*inputs)
+        return y, last, *torch.autograd.grad(y.sin().sum() + last.sin().sum(), inputs)
+
+    def by_autograd() -> tuple[torch.Tensor, ...]:
+        x, dt, A, B, C, hidden = inputs
+        ys = []
+        for t in range(13):
+            decay = (dt[:, t, :, None] * A).exp()
+            hidden = decay * hidden + (dt * x)[:, t, :, None] * B[:, t, None]
+            ys.append((hidden * C[:, t, None]).sum(-1))
+        y = torch.stack(ys, 1)
+        return y, hidden, *torch.autograd.grad(y.sin().sum() + hidden.sin().sum(), inputs)
+
+    monkeypatch.setattr(ssm, "PIECE", piece)
+    for found, expected in zip(run(), by_autograd(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 16, 64])
