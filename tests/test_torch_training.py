@@ -185,6 +185,22 @@ def test_a_stage_may_train_a_part() -> None:
         np.testing.assert_array_equal(weights(untrained), LinearMap(2).map.weight.detach())
 
 
+def test_a_stage_without_checks_hands_on_its_last_weights() -> None:
+    """At level 1 free runs are best; the first stage goes on to 0, and the second stays there."""
+    first = Stage("loss", window=2, updates=400, rate=3e-2, checked=False)
+    plan = Plan((first, replace(first, updates=2, rate=1e-9, checked=True)), checks=2)
+    chosen, found = one(lambda problem: Sinking(2.0, 0.0), still(), plan)
+    assert chosen["stage"] == 1 and chosen["updates"] > 400
+    assert found.network.level.item() == pytest.approx(0.0, abs=0.02)
+
+
+def test_out_of_time_in_a_stage_without_checks_the_next_is_checked_once() -> None:
+    long = replace(PLAN.stages[0], updates=10**6)
+    plan = replace(PLAN, stages=(replace(long, checked=False), long, long), seconds=0.2)
+    chosen, _ = one(linear, rotation(), plan)
+    assert chosen == {"stage": 1, "updates": 10**6 + 1}
+
+
 class _Killed(Exception):
     pass
 
@@ -237,6 +253,15 @@ def test_updates_are_those_of_adam() -> None:
         reference.param_groups[0]["lr"] = 0.1 / (1 + update)
         reference.step()
     np.testing.assert_allclose(ours["w"].detach(), theirs["w"].detach(), rtol=1e-5)
+
+
+def test_adam_takes_gradients_as_they_lie_in_memory() -> None:
+    """The gradient of a matrix is often the transpose of one."""
+    first, second = ({"w": torch.zeros(1, 2, 3, requires_grad=True)} for _ in range(2))
+    gradient = torch.arange(6.0).reshape(1, 3, 2).mT
+    for weights_, g in ((first, gradient), (second, gradient.contiguous())):
+        training._Adam.at_rest(weights_).step(weights_, [1e-8 * g], 1.0)
+    assert torch.equal(first["w"], second["w"]) and len(first["w"].unique()) == 6
 
 
 def test_gradients_are_clipped_for_each_problem_by_itself() -> None:
