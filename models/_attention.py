@@ -1,87 +1,138 @@
-"""Layers of transformers: attention with rotary positions, and the block that is made of it.
+"""Layers of transformers: attention with rotary positions, dense layers, and blocks of both.
 
+Each takes the norm of its input first and adds its output to it. Tokens are (…, tokens, width).
 Imports torch: to be imported when a model is fitted.
 """
 
+import math
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 
-SLOWEST = 1e4  # steps in a radian of the slowest rotary angle
+WAVELENGTH = 500.0  # tokens, as in Panda
+TURNING = 0.75  # of the channels of a head; the rest know what, not where
 
-Sequence = Float[Tensor, "batch times width"]
-Allowed = Bool[Tensor, "..."]  # (queries, keys), or one for each of the batch
+Turns = tuple[Tensor, Tensor]
+Allowed = Bool[Tensor, "*batch queries keys"]  # who hears whom
+
+
+class Heard(NamedTuple):
+    """Keys and values of tokens, (…, heads, tokens, channels of a head)."""
+
+    keys: Tensor
+    values: Tensor
+
+    def then(self, later: "Heard") -> "Heard":
+        return Heard(*(torch.cat(both, -2) for both in zip(self, later, strict=True)))
+
+    def last(self, tokens: int) -> "Heard":
+        # -0 would be all of them
+        first = max(0, self.keys.shape[-2] - tokens)
+        return Heard(self.keys[..., first:, :], self.values[..., first:, :])
 
 
 class Attention(nn.Module):
-    """Of queries to keys and values of another sequence, or of the same one, in several heads.
+    """x + W softmax(q k' / sqrt(channels)) v, in several heads, of what it `hears`.
 
-    Queries and keys are turned by angles proportional to their times (Su et al., arXiv 2104.09864),
-    so that what counts is the time between two.
+    Keys and values may come from other tokens than queries, and be remembered. Rotary positions
+    if there are any: see `rotated`.
     """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         if width % (2 * heads):
-            raise ValueError(f"width {width} must be a multiple of twice the {heads} heads")
-        self.heads = heads
+            raise ValueError(f"width {width} must be a multiple of 2 · heads = {2 * heads}")
+        self.norm = nn.RMSNorm(width)
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
+        self.heads = heads
+
+    def hears(self, tokens: Tensor, turns: Turns | None = None) -> Heard:
+        keys, values = (self._split(y) for y in self.key_value(self.norm(tokens)).chunk(2, -1))
+        return Heard(keys if turns is None else rotated(keys, turns), values)
 
     def forward(
-        self, x: Tensor, other: Tensor, allowed: Allowed, times: Tensor, other_times: Tensor
+        self, x: Tensor, heard: Heard, turns: Turns | None = None, allowed: Allowed | None = None
     ) -> Tensor:
-        """(batch, queries, width); times are (queries) or (batch, queries), and so on.
+        """A token that is allowed nothing hears everything alike."""
+        query = self._split(self.query(self.norm(x)))
+        query = query if turns is None else rotated(query, turns)
+        # Written out: the fused function has no rule for vmap, and sizes are small.
+        weights = query @ heard.keys.mT / math.sqrt(query.shape[-1])
+        if allowed is not None:
+            least = torch.finfo(weights.dtype).min
+            weights = weights.masked_fill(~allowed.unsqueeze(-3), least)  # for all heads
+        mixed = weights.softmax(-1) @ heard.values
+        return x + self.out(mixed.transpose(-3, -2).flatten(-2))
 
-        A query that is allowed no key hears all of them alike.
-        """
-        query = rotated(self._split(self.query(x)), times)
-        key, value = (self._split(y) for y in self.key_value(other).chunk(2, -1))
-        key = rotated(key, other_times)
-        mask = allowed[:, None] if allowed.dim() == 3 else allowed  # for all heads
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+    def turns(self, positions: Tensor, dtype: torch.dtype) -> Turns:
+        return turned(positions, self.out.in_features // self.heads, dtype)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+
+
+class FeedForward(nn.Module):
+    """x + W GELU(V x), with `ratio` · width units between."""
+
+    def __init__(self, width: int, ratio: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(width)
+        self.into = nn.Linear(width, ratio * width)
+        self.out = nn.Linear(ratio * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.out(F.gelu(self.into(self.norm(x))))
 
 
 class Block(nn.Module):
-    """x + attention(norm x), and then x + W3 (SiLU(W1 norm x) · W2 norm x)."""
+    """Tokens hear each other, and then themselves through two dense layers."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, ratio: int) -> None:
         super().__init__()
-        hidden = -(-8 * width // 24) * 8  # 8/3 width, as is usual with three matrices
-        self.norm, self.norm2 = norm(width), norm(width)
-        self.attention = Attention(width, heads)
-        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.attention, self.feed = Attention(width, heads), FeedForward(width, ratio)
 
-    def forward(self, x: Tensor, allowed: Allowed, times: Tensor) -> Tensor:
-        heard = self.norm(x)
-        x = x + self.attention(heard, heard, allowed, times, times)
-        gate, up = self.gate_up(self.norm2(x)).chunk(2, -1)
-        return x + self.down(F.silu(gate) * up)
-
-
-def norm(width: int) -> nn.Module:
-    """x / root mean square of x, times a weight for each channel."""
-    return nn.RMSNorm(width, eps=1e-6)
+    def forward(
+        self,
+        x: Tensor,
+        turns: Turns | None = None,
+        allowed: Allowed | None = None,
+        before: Heard | None = None,
+    ) -> tuple[Tensor, Heard]:
+        """The tokens after it, and all that they heard: themselves, and what was `before`."""
+        heard = self.attention.hears(x, turns)
+        if before is not None:
+            heard = before.then(heard)
+        return self.feed(self.attention(x, heard, turns, allowed)), heard
 
 
-def rotated(x: Float[Tensor, "batch heads times size"], times: Tensor) -> Tensor:
-    """Pairs of channels turned by the time over 1, … SLOWEST steps."""
-    half = x.shape[-1] // 2
-    rates = SLOWEST ** (-torch.arange(half, device=x.device, dtype=x.dtype) / half)
-    angle = times.to(x.dtype)[..., None] * rates
-    if angle.dim() == 3:
-        angle = angle[:, None]  # one for each of the batch, for all heads
-    (a, b), cos, sin = x.chunk(2, -1), angle.cos(), angle.sin()
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+def turned(positions: Tensor, channels: int, dtype: torch.dtype) -> Turns:
+    """Cosine and sine of the angles at positions (…, tokens), (…, 1, tokens, channels of a head).
+
+    The 1 stands for all heads.
+    """
+    half = channels // 2
+    number = torch.arange(half, dtype=dtype, device=positions.device)
+    rates = torch.where(number < TURNING * half, WAVELENGTH ** (-number / half), 0.0)
+    angle = (positions[..., None, :, None].to(dtype) * rates).tile(2)
+    return angle.cos(), angle.sin()
 
 
-def causal(times: Tensor) -> Allowed:
-    """Each time hears itself and what was before it."""
-    return times[:, None] >= times
+def rotated(x: Tensor, turns: Turns) -> Tensor:
+    """Pairs of channels turned by angles proportional to the position (RoPE, arXiv 2104.09864).
+
+    Products of a query and a key then depend on how far apart they are.
+    """
+    one, other = x.chunk(2, -1)
+    cos, sin = turns
+    return x * cos + torch.cat([-other, one], -1) * sin
+
+
+def earlier(times: Tensor, window: int) -> Allowed:
+    """Each token hears itself, and what was less than `window` before it."""
+    ago = times[:, None] - times
+    return (ago >= 0) & (ago < window)

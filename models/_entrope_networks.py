@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from models._attention import Attention, Block, causal, norm
-from models._progress import report
-from models._torch_training import Problem, Stage, _Adam, _clip, _drawn, _rate
+from models._attention import Attention, Block, earlier
 from models.base import Trajectories
 
 TAILS = 0.005  # of the training values, on each side, that are clipped to the outermost bins
 LAYERS = 2  # of the entropy model
+RATIO = 4  # of the units between dense layers to the width
 ROUNDING = 1e-5  # entropies that differ by less are equal: where nothing happens, nothing is cut
 
 Sequences = Float[Tensor, "sequences times channels"]
@@ -91,15 +90,16 @@ class EntropyModel(nn.Module):
     def __init__(self, values: Sequences, bins: int, width: int, heads: int) -> None:
         super().__init__()
         self.bins = Bins(values, bins, width)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(LAYERS))
-        self.norm = norm(width)
+        self.blocks = nn.ModuleList(Block(width, heads, RATIO) for _ in range(LAYERS))
+        self.norm = nn.RMSNorm(width)
 
     def log_probabilities(self, tokens: Tokens) -> Float[Tensor, "sequences times channels bins"]:
         """Of the bins one step later; the vectors that embed a bin also read it out."""
         times = torch.arange(tokens.shape[1], device=tokens.device)
         x = self.bins.embedded(tokens)
+        turns = self.blocks[0].attention.turns(times, x.dtype)
         for block in self.blocks:
-            x = block(x, causal(times), times)
+            x, _ = block(x, turns, earlier(times, len(times)))
         return torch.einsum("stw,cbw->stcb", self.norm(x), self.bins.vectors).log_softmax(-1)
 
     def cross_entropy(self, x: Sequences) -> Tensor:
@@ -111,33 +111,6 @@ class EntropyModel(nn.Module):
         """H(t) = -Σ p log p of what follows t, summed over channels."""
         log_p = self.log_probabilities(self.bins.tokens(x))
         return -(log_p.exp() * log_p).sum((-1, -2))
-
-    def learn(
-        self,
-        problem: Problem,
-        channels: Channels,
-        *,
-        window: int,
-        updates: int,
-        batch: int,
-        rate: float,
-    ) -> None:
-        """Adam on the cross entropy of training windows; from then on it is frozen.
-
-        No stage of models._torch_training: its free runs would judge an untrained forecaster.
-        """
-        stage = Stage("cross_entropy", window=window, updates=updates, batch=batch, rate=rate)
-        weights = dict(self.float().named_parameters())
-        adam = _Adam.at_rest(weights)
-        batches, _ = _drawn([problem], stage, 0, 0, updates, "cpu")
-        for update, (windows,) in enumerate(batches):
-            loss = self.cross_entropy(channels.sequences(windows))
-            gradients = torch.autograd.grad(loss, list(weights.values()))
-            _clip([gradient[None] for gradient in gradients], 1.0)
-            adam.step(weights, gradients, _rate(stage, update))
-            if update % 10 == 0:
-                report(update, updates, "updates of the entropy model")
-        self.requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -205,10 +178,10 @@ class PatchForecaster(nn.Module):
         width, self.shape = embed.width, (horizon, embed.channels)
         self.most, self.own_tokens = most, own_tokens
         self.embed = embed
-        self.encoder, self.decoder = Block(width, heads), Block(width, heads)
-        self.into_patches, self.out_of_patches = Cross(width, heads), Cross(width, heads)
-        self.between = nn.ModuleList(Block(width, heads) for _ in range(layers))
-        self.norm = norm(width)
+        self.encoder, self.decoder = (Block(width, heads, RATIO) for _ in range(2))
+        self.into_patches, self.out_of_patches = (Attention(width, heads) for _ in range(2))
+        self.between = nn.ModuleList(Block(width, heads, RATIO) for _ in range(layers))
+        self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, horizon * embed.channels)
         nn.init.zeros_(self.head.weight)  # persistence, at first
         nn.init.zeros_(self.head.bias)
@@ -220,32 +193,23 @@ class PatchForecaster(nn.Module):
         owns = owner[:, None] == numbers[:, None]  # (sequences, patches, times)
         heard = owns if self.own_tokens else owner[:, None] <= numbers[:, None]
         filled = owns.any(2)
-        heard = heard | ~filled[:, :, None]  # attention to nothing is not a number
         ends = torch.where(owns, times, 0).amax(2)
-        tokens = self.encoder(self.embed(x), causal(times), times)
-        patches = pooled(tokens, owns)
-        patches = self.into_patches(patches, tokens, heard, ends, times)
+        tokens = self.embed(x)
+        of_tokens, of_patches = (
+            self.into_patches.turns(when, tokens.dtype) for when in (times, ends)
+        )
+        past = earlier(times, len(times))
+        tokens, _ = self.encoder(tokens, of_tokens, past)
+        said = self.into_patches.hears(tokens, of_tokens)
+        patches = self.into_patches(pooled(tokens, owns), said, of_patches, heard)
         for block in self.between:
-            patches = block(patches, filled[:, None], ends)
-        earlier = owner[:, :, None] >= numbers  # (sequences, times, patches)
-        tokens = self.out_of_patches(tokens, patches, earlier, times, ends)
-        tokens = self.norm(self.decoder(tokens, causal(times), times))
+            patches, _ = block(patches, of_patches, filled[:, None])
+        said = self.out_of_patches.hears(patches, of_patches)
+        known = owner[:, :, None] >= numbers  # (sequences, times, patches)
+        tokens = self.out_of_patches(tokens, said, of_tokens, known)
+        tokens, _ = self.decoder(tokens, of_tokens, past)
+        tokens = self.norm(tokens)
         return self.head(tokens[:, -1]).unflatten(-1, self.shape)
-
-
-class Cross(nn.Module):
-    """x + attention(norm x, norm other)."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.norm, self.norm2 = norm(width), norm(width)
-        self.attention = Attention(width, heads)
-
-    def forward(
-        self, x: Tensor, other: Tensor, allowed: Tensor, times: Tensor, other_times: Tensor
-    ) -> Tensor:
-        heard = self.norm2(other)
-        return x + self.attention(self.norm(x), heard, allowed, times, other_times)
 
 
 def pooled(
@@ -290,6 +254,10 @@ class EntroPENetwork(nn.Module):
         self.entropy, self.forecaster = entropy, forecaster
         self.cuts, self.channels, self.memory = cuts, channels, memory
         self.register_buffer("scale", torch.as_tensor(scale))
+
+    def cross_entropy(self, windows: Tensor) -> Tensor:
+        """Of the entropy model."""
+        return self.entropy.cross_entropy(self.channels.sequences(windows))
 
     def free_running(self, windows: Tensor) -> Tensor:
         """The mean squared error of its own run after `memory` states, in units of `scale`."""

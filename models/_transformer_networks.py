@@ -1,101 +1,10 @@
-"""Transformers for models.transformer. Imports torch: to be imported when a model is fitted.
-
-All layers take the norm of their input first and add their output to it; no biases, no dropout.
-"""
-
-from typing import NamedTuple
+"""Transformers for models.transformer. Imports torch: to be imported when a model is fitted."""
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-WAVELENGTH = 500.0  # tokens, as in Panda
-TURNING = 0.75  # of the channels of a head; the rest know what, not where
-
-
-Turns = tuple[Tensor, Tensor]
-
-
-class Heard(NamedTuple):
-    """Keys and values of earlier tokens, (…, heads, tokens, channels of a head)."""
-
-    keys: Tensor
-    values: Tensor
-
-    def last(self, tokens: int) -> "Heard":
-        # -0 would be all of them
-        first = max(0, self.keys.shape[-2] - tokens)
-        return Heard(self.keys[..., first:, :], self.values[..., first:, :])
-
-
-class Attention(nn.Module):
-    """softmax(q k' / sqrt(channels)) v over tokens, with rotary positions if there are any."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        if width % (2 * heads):
-            raise ValueError(f"width {width} must be a multiple of 2 · heads = {2 * heads}")
-        self.norm = nn.RMSNorm(width)
-        self.project = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.heads = heads
-
-    def forward(
-        self,
-        x: Tensor,
-        turns: Turns | None = None,
-        mask: Tensor | None = None,
-        before: Heard | None = None,
-    ) -> tuple[Tensor, Heard]:
-        """x (…, tokens, width) with what it hears added, and all keys and values."""
-        parts = self.project(self.norm(x)).chunk(3, -1)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for part in parts)
-        if turns is not None:
-            q, k = rotated(q, turns), rotated(k, turns)
-        if before is not None:
-            k, v = torch.cat([before.keys, k], -2), torch.cat([before.values, v], -2)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return x + self.out(mixed.transpose(-3, -2).flatten(-2)), Heard(k, v)
-
-    def turns(self, positions: Tensor, dtype: torch.dtype) -> Turns:
-        return turned(positions, self.out.in_features // self.heads, dtype)
-
-
-class FeedForward(nn.Module):
-    def __init__(self, width: int, ratio: int) -> None:
-        super().__init__()
-        self.norm = nn.RMSNorm(width)
-        self.into = nn.Linear(width, ratio * width)
-        self.out = nn.Linear(ratio * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.out(F.gelu(self.into(self.norm(x))))
-
-
-def turned(positions: Tensor, channels: int, dtype: torch.dtype) -> Turns:
-    """Cosine and sine of the angles at each position, for the pairs of channels of a head."""
-    half = channels // 2
-    number = torch.arange(half, dtype=dtype, device=positions.device)
-    rates = torch.where(number < TURNING * half, WAVELENGTH ** (-number / half), 0.0)
-    angle = (positions[:, None].to(dtype) * rates).repeat(1, 2)
-    return angle.cos(), angle.sin()
-
-
-def rotated(x: Tensor, turns: Turns) -> Tensor:
-    """Pairs of channels turned by angles proportional to the position (RoPE, arXiv 2104.09864).
-
-    Products of a query and a key then depend on how far apart they are.
-    """
-    one, other = x.chunk(2, -1)
-    cos, sin = turns
-    return x * cos + torch.cat([-other, one], -1) * sin
-
-
-def earlier(tokens: int, window: int, device: torch.device) -> Tensor:
-    """Which token hears which: itself, and the `window` - 1 before it."""
-    ago = torch.arange(tokens, device=device)[:, None] - torch.arange(tokens, device=device)
-    return (ago >= 0) & (ago < window)
+from models._attention import Attention, Block, Heard, Turns, earlier
 
 
 class StepTransformer(nn.Module):
@@ -111,8 +20,7 @@ class StepTransformer(nn.Module):
         super().__init__()
         dim = len(scale)
         self.embed = nn.Linear(dim, width)
-        self.attentions = nn.ModuleList(Attention(width, heads) for _ in range(layers))
-        self.feeds = nn.ModuleList(FeedForward(width, ratio) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, ratio) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
         self.readout = nn.Linear(width, dim)
         nn.init.zeros_(self.readout.weight)  # persistence, at first
@@ -139,7 +47,7 @@ class StepTransformer(nn.Module):
         for now in range(first, first + steps):
             state = state + self.scale * increments[:, -1]
             states.append(state)
-            here = cos[now : now + 1], sin[now : now + 1]
+            here = cos[..., now : now + 1, :], sin[..., now : now + 1, :]
             increments, heard = self.increments(state[:, None], heard, here)
         return torch.stack(states, 1)
 
@@ -150,17 +58,18 @@ class StepTransformer(nn.Module):
         heard; and what the next state will hear, for each layer."""
         tokens, following = self.embed(states), []
         turns = self.turns(states.shape[1], states) if turns is None else turns
-        # one state hears all that was kept
-        mask = earlier(states.shape[1], self.window, states.device) if heard is None else None
-        for layer, (attention, feed) in enumerate(zip(self.attentions, self.feeds, strict=True)):
+        allowed = None  # one state hears all that was kept
+        if heard is None:
+            allowed = earlier(torch.arange(states.shape[1], device=states.device), self.window)
+        for layer, block in enumerate(self.blocks):
             before = None if heard is None else heard[layer]
-            tokens, both = attention(tokens, turns, mask, before)
+            tokens, both = block(tokens, turns, allowed, before)
             following.append(both.last(self.window - 1))
-            tokens = feed(tokens)
         return self.readout(self.norm(tokens)), following
 
     def turns(self, times: int, like: Tensor) -> Turns:
-        return self.attentions[0].turns(torch.arange(times, device=like.device), like.dtype)
+        positions = torch.arange(times, device=like.device)
+        return self.blocks[0].attention.turns(positions, like.dtype)
 
 
 class PatchTransformer(nn.Module):
@@ -187,8 +96,7 @@ class PatchTransformer(nn.Module):
         # which coordinate a token is of: attention alone could not tell
         self.coordinate = nn.Parameter(torch.randn(dim, 1, width))
         self.in_time = nn.ModuleList(Attention(width, heads) for _ in range(layers))
-        self.across = nn.ModuleList(Attention(width, heads) for _ in range(layers))
-        self.feeds = nn.ModuleList(FeedForward(width, ratio) for _ in range(layers))
+        self.across = nn.ModuleList(Block(width, heads, ratio) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
         self.readout = nn.Linear(width, horizon)
         nn.init.zeros_(self.readout.weight)  # persistence, at first
@@ -219,9 +127,9 @@ class PatchTransformer(nn.Module):
         patches = tokens.shape[2]
         positions = torch.arange(patches, device=states.device)
         turns = self.in_time[0].turns(positions, tokens.dtype)
-        mask = earlier(patches, patches, states.device)
-        for in_time, across, feed in zip(self.in_time, self.across, self.feeds, strict=True):
-            tokens, _ = in_time(tokens, turns, mask)
+        allowed = earlier(positions, patches)
+        for in_time, across in zip(self.in_time, self.across, strict=True):
+            tokens = in_time(tokens, in_time.hears(tokens, turns), turns, allowed)
             mixed, _ = across(tokens.transpose(1, 2))
-            tokens = feed(mixed.transpose(1, 2))
+            tokens = mixed.transpose(1, 2)
         return self.readout(self.norm(tokens)).permute(0, 2, 3, 1)

@@ -33,7 +33,7 @@ class EntroPE(TorchForecaster):
     embeds the bins, and not the values; `normalised` takes the mean and the standard deviation from
     each window (RevIN). Adam makes `updates` steps on the bins, on forecasts of one block and on
     runs of `blocks` blocks, with gradients through the whole run. `checks`, `seconds` and the rest
-    are those of `TorchForecaster`; the bins are always trained in full, and on the CPU.
+    are those of `TorchForecaster`; the bins have no checks.
 
     60,000 parameters by default in 3 dimensions, and half as many for the bins; time: updates ·
     batch · memory · parameters. On 6000 points of Lorenz (another trajectory than the suites') it
@@ -92,20 +92,17 @@ class EntroPE(TorchForecaster):
             raise ValueError(f"max_patch is a number of steps and at least 1, got {self.max_patch}")
 
     def _stages(self) -> list[dict[str, Any]]:
-        # the entropy model is frozen
-        return [
-            {
-                "loss": "free_running",
-                "window": self.memory + blocks * self.horizon,
-                "updates": updates,
-                "batch": self.batch,
-                "rate": rate,
-                "trains": "forecaster.",
-            }
-            for blocks, updates, rate in zip(
-                (1, self.blocks), self.updates[1:], self.rates[1:], strict=True
-            )
+        windows = (self.memory, *(self.memory + n * self.horizon for n in (1, self.blocks)))
+        stages = [
+            {"window": window, "updates": updates, "batch": self.batch, "rate": rate}
+            for window, updates, rate in zip(windows, self.updates, self.rates, strict=True)
         ]
+        # no free run judges the entropy model, for the forecaster is not trained yet
+        bins = stages[0] | {"loss": "cross_entropy", "trains": "entropy.", "checked": False}
+        forecasts = [
+            stage | {"loss": "free_running", "trains": "forecaster."} for stage in stages[1:]
+        ]
+        return forecasts if self.boundaries == "fixed" else [bins, *forecasts]
 
     def _context(self) -> int:
         return self.memory
@@ -116,15 +113,6 @@ class EntroPE(TorchForecaster):
         cuts = networks.Cuts(self.boundaries, self.level, self.max_patch)
         values = channels.examples(problem.train, self.memory)
         entropy = networks.EntropyModel(values, self.bins, self.width, self.heads)
-        if self.boundaries != "fixed":
-            entropy.learn(
-                problem,
-                channels,
-                window=self.memory,
-                updates=self.updates[0],
-                batch=self.batch,
-                rate=self.rates[0],
-            )
         if self.tokens:
             embed = networks.Bins(values, self.bins, self.width)
         else:

@@ -9,7 +9,7 @@ from models._torch_model import changes  # noqa: E402
 from models._transformer_networks import (  # noqa: E402
     PatchTransformer as PatchNetwork,
 )
-from models._transformer_networks import StepTransformer, rotated, turned  # noqa: E402
+from models._transformer_networks import StepTransformer  # noqa: E402
 from models.checks import torus  # noqa: E402
 from models.transformer import PatchTransformer, Transformer  # noqa: E402
 
@@ -44,17 +44,6 @@ def states(times: int) -> torch.Tensor:
 def test_changes_of_a_ramp_are_its_slopes_and_what_stays_has_unit_one() -> None:
     np.testing.assert_allclose(changes(RAMP, 3), np.outer([1, 2, 3], [1, 2, 0.5]))
     np.testing.assert_array_equal(changes(np.ones((2, 9, 1)), 2), np.ones((2, 1)))
-
-
-def test_a_rotated_product_depends_on_how_far_apart_the_two_are() -> None:
-    q, k = torch.randn(2, 1, 8, dtype=torch.float64)
-
-    def product(at: int, other: int) -> float:
-        turns = (turned(torch.tensor([p]), 8, torch.float64) for p in (at, other))
-        return float((rotated(q, next(turns)) * rotated(k, next(turns))).sum())
-
-    assert product(3, 1) == pytest.approx(product(9, 7)) != pytest.approx(product(9, 6))
-    assert product(5, 5) == pytest.approx(float((q * k).sum()))
 
 
 def test_a_state_is_heard_from_its_time_on_and_while_the_windows_reach() -> None:
