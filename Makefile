@@ -59,6 +59,7 @@ docs: $(VENV)/.core ## write the pages of docs/ that are made from the catalog, 
 	@$(VENV)/bin/python -m dysts_bench.study_page
 	@$(VENV)/bin/python -m dysts_bench.zoo_page
 	@$(VENV)/bin/python -m dysts_bench.phyxmamba_page
+	@$(VENV)/bin/python -m dysts_bench.ablations_page
 
 test-resume: $(VENV)/.dev ## kill a run ten times, resume, compare leaderboards byte for byte
 	@$(VENV)/bin/python -m benchmarks.resume

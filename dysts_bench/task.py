@@ -13,6 +13,7 @@ import tomllib
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -91,16 +92,11 @@ class Suite:
     metrics: tuple[str, ...]  # that get rows, in this order; the first is the primary one
     protocol: Protocol
     profiles: dict[str, Profile]
+    systems: tuple[str, ...]  # that it is run on unless others are named
     subsets: dict[str, tuple[str, ...]]  # of systems, by name: for models too slow for all
     # By system, in place of the catalog's:
     periods: dict[str, float] | None = None
     lyapunov_times: dict[str, float] | None = None
-
-    @property
-    def systems(self) -> tuple[str, ...]:
-        """Those of the catalog for which the suite says all that a task needs."""
-        tables = [table for table in (self.periods, self.lyapunov_times) if table is not None]
-        return tuple(name for name in systems.names() if all(name in table for table in tables))
 
 
 @dataclass(frozen=True)
@@ -200,6 +196,7 @@ def read_suite(name: str | Path) -> Suite:
         metrics=tuple(table["metrics"]),
         protocol=Protocol(**protocol),
         profiles=profiles,
+        systems=tuple(table.get("systems", systems.names())),
         subsets={name: tuple(subset) for name, subset in table.get("subsets", {}).items()},
         periods=_read_times(table, "period", path),
         lyapunov_times=_read_times(table, "lyapunov_time", path),
@@ -211,18 +208,29 @@ def _require_sense(table: dict[str, Any], path: Path) -> None:
     protocol = table["protocol"]
     if not all(map(math.isfinite, (protocol["horizon"], protocol["noise"]))):
         raise SuiteError(f"{path}: protocol: horizon and noise must be finite numbers.")
-    subsets = table.get("subsets", {})
-    for name, subset in subsets.items():
-        for system in subset:
-            if system not in systems.names():
+    subsets, known = table.get("subsets", {}), systems.names()
+    named = {"systems": table.get("systems", [])}
+    named |= {f"subsets.{name}": subset for name, subset in subsets.items()}
+    for place, chosen in named.items():
+        for system in chosen:
+            if system not in known:
                 raise SuiteError(
-                    f"{path}: subsets.{name}: the catalog has no system {system!r}."
-                    + _meant(system, systems.names())
+                    f"{path}: {place}: the catalog has no system {system!r}."
+                    + _meant(system, known)
                 )
-        if name == "all" or name in systems.names():
+    for name in subsets:
+        if name == "all" or name in known:
             raise SuiteError(f"{path}: subsets: {name!r} is taken: give the subset another name.")
     for name, profile in table["profiles"].items():
-        for subset in profile.get("also", {}):
+        also = profile.get("also", {})
+        lists = [profile["models"]] if profile["models"] != "all" else []
+        for model in chain(*lists, *also.values()):
+            if ".py" in model:
+                raise SuiteError(
+                    f"{path}: profiles.{name}: {model!r} names a file, whose code would be run; a "
+                    "suite names models of the zoo, and yours is given with --model."
+                )
+        for subset in also:
             if subset not in subsets:
                 raise SuiteError(
                     f"{path}: profiles.{name}.also: no subset is called {subset!r}."

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from dysts_bench import phyxmamba_page, records, study_page, zoo_page
+from dysts_bench import ablations_page, phyxmamba_page, records, study_page, zoo_page
 from dysts_bench.study_page import PUBLISHED
 
 RESULTS = study_page.ROOT / "results"
@@ -56,6 +56,25 @@ def test_a_model_that_failed_says_so_and_one_that_was_not_run_is_left_out() -> N
     assert nvar.startswith("| nvar | ≥ 2 [1, 3] |  |") and nvar.endswith("|  | 0.26 | 1,234 |")
     [esn] = [line for line in text.splitlines() if line.startswith("| esn")]
     assert esn == "| esn |  |  |  | timeout |  |  |  |  |  |  |  |  |"
+
+
+def test_an_ablation_is_compared_window_by_window() -> None:
+    def networks(preset: str, times: list[list[float]], **columns: object) -> pd.DataFrame:
+        every = {"metric": "valid_prediction_time", "fit_seconds": 9.0} | columns
+        runs = [
+            rows_of("net", windows, seed=seed, preset=preset, window=range(len(windows)), **every)
+            for seed, windows in enumerate(times)
+        ]
+        return pd.concat(runs)
+
+    whole = networks("", [[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]])  # in each window: 2, 3, 4
+    less = networks("part=False", [[0.5, 1.5, 2.5], [0.5, 1.5, 2.5]])
+    free = networks("", [[0.1], [0.3]], metric="kl_divergence")
+    text = ablations_page.page(pd.concat([less, whole, free]))
+    assert text.splitlines()[-2:] == [
+        "| net | 3 | 2 to 4 (2) |  | 0.2 | 9 | 0 |",
+        "| net:part=False | 1.5 | 1.5 to 1.5 (2) | -1.50 [-1.50, -1.50] |  | 9 | 0 |",
+    ]
 
 
 def test_prediction_times_are_given_in_true_lyapunov_times_too() -> None:
