@@ -58,9 +58,7 @@ def main(
         gap = _gap(fitted["one by one"], fitted["together"], contexts)
         ratio = seconds["one by one"] / seconds["together"]
         rows.append({"model": name, **seconds, "ratio": ratio, "difference": gap})
-        table.add_row(
-            name, *(f"{s:.1f}" for s in seconds.values()), f"{ratio:.2f}", f"{gap:.1e}"
-        )
+        table.add_row(name, *(f"{s:.1f}" for s in seconds.values()), f"{ratio:.2f}", f"{gap:.1e}")
     Console().print(table)
     OUT.parent.mkdir(exist_ok=True)
     figures = {
@@ -89,7 +87,11 @@ def _networks() -> list[str]:
     """Those of the zoo that PyTorch trains."""
     from models._torch_model import TorchForecaster
 
-    return [name for name in models.ZOO if issubclass(models.class_of(name), TorchForecaster)]
+    return [
+        name
+        for name in models.ZOO
+        if issubclass(models.load_class(models.ZOO[name]), TorchForecaster)
+    ]
 
 
 def _shortened(name: str, share: float, device: str) -> models.Forecaster:
