@@ -50,19 +50,19 @@ class Size:
 
 SIZES = [
     Size("PhyxMamba", batch=32, times=6, width=64, states=32),
-    Size("HiSS, low level", batch=240, times=5, width=32, states=16),
-    Size("HiSS, high level", batch=16, times=16, width=64, states=16),
+    Size("HiSS, low", batch=240, times=5, width=32, states=16),
+    Size("HiSS, high", batch=16, times=16, width=64, states=16),
     *(Size("longer", batch=8, times=t, width=64, states=16) for t in (64, 256, 1024)),
-    Size("longer, more states", batch=8, times=256, width=64, states=32),
+    Size("longer", batch=8, times=256, width=64, states=32),
 ]
 
 
 def main(repetitions: int = 5, longest: int = 1024) -> None:
     """Print the table and keep the figures in benchmarks/out/scans.json."""
     rows: list[dict[str, Any]] = []
-    table = Table("size", "batch, times, width, states", "threads", "job")
+    table = Table("size", "b, t, width, states", "threads", "job", title="milliseconds")
     for name in NAMES:
-        table.add_column(f"{name}, ms", justify="right")
+        table.add_column(name, justify="right")
     for size in SIZES:
         if size.times > longest:
             continue
@@ -86,10 +86,12 @@ def main(repetitions: int = 5, longest: int = 1024) -> None:
                 rows += [
                     row | {"code": n, "seconds": t, "gap": gaps[n]} for n, t in seconds.items()
                 ]
-    Console(width=140).print(table)
+    Console(width=160).print(table)
     for threads in CLOCKS:
         for ours in OURS:
-            print(f"{threads} threads, mambapy in times of {ours}: {_ratios(rows, threads, ours)}")
+            print(
+                f"{threads} thread(s), mambapy in times of {ours}: {_ratios(rows, threads, ours)}"
+            )
     OUT.parent.mkdir(exist_ok=True)
     figures = {"load": os.getloadavg()[0], "torch": torch.__version__, "rows": rows}
     OUT.write_text(json.dumps(figures, indent=1) + "\n")

@@ -94,7 +94,7 @@ class Mamba2(nn.Module):
             None if state is None else state.hidden,
             chunk=self.chunk,
         )
-        y = (y + self.D[:, None] * x).flatten(-2)
+        y = torch.addcmul(y, self.D[:, None], x).flatten(-2)
         return self.out_proj(self.norm(y * F.silu(z))), State(inputs, hidden)
 
     def step(self, u: Now, state: State) -> tuple[Now, State]:
@@ -171,7 +171,8 @@ class Mamba1(nn.Module):
         dt, B, C = self._dt_B_C(x)
         start = None if state is None else state.hidden
         y, hidden = selective_scan(x, dt, -self.A_log.exp(), B, C, start)
-        return self.out_proj((y + self.D * x) * F.silu(z)), State(inputs, hidden)
+        y = torch.addcmul(y, self.D, x)
+        return self.out_proj(y * F.silu(z)), State(inputs, hidden)
 
     def step(self, u: Now, state: State) -> tuple[Now, State]:
         x, z = self.in_proj(u).chunk(2, -1)
@@ -316,9 +317,9 @@ def ssd(
 def _decays(total: Tensor) -> Tensor:
     """exp(total(t) - total(s)) for s <= t, and 0."""
     times = total.shape[-1]
-    later = torch.ones(times, times, dtype=torch.bool, device=total.device).triu(1)
-    # masked before exp, which would overflow there; in place, for new tensors take longer
-    return (total[..., :, None] - total[..., None, :]).masked_fill_(later, -torch.inf).exp_()
+    # Before exp, which would overflow there; by addition, in place, whose gradients cost nothing.
+    later = total.new_full((times, times), -torch.inf).triu(1)
+    return (total[..., :, None] + (-total)[..., None, :]).add_(later).exp_()
 
 
 def selective_scan(
@@ -412,8 +413,9 @@ class _ScanGradient(torch.autograd.Function):
                 each.addcmul_(factor, gradient)
                 gradient, factor = each, its_decay
             gradient, factor = gradient.clone(), factor.clone()
-            torch.bmm(h.flatten(0, 1), _columns(to_y[now]), out=_columns(to_C[now]))
-            torch.bmm(g.flatten(0, 1), _columns(u[now]), out=_columns(to_B[now]))
+            # of rows, for columns take seven times as long
+            torch.bmm(_rows(to_y[now]), h.flatten(0, 1).mT, out=_rows(to_C[now]))
+            torch.bmm(_rows(u[now]), g.flatten(0, 1).mT, out=_rows(to_B[now]))
             torch.bmm(_rows(B[now]), g.flatten(0, 1), out=_rows(to_u[now]))
             to_exponent = g.mul_(d)
             to_exponent[1:].mul_(h[:-1])
@@ -460,10 +462,6 @@ def _rows(x: Tensor) -> Tensor:
     return x.flatten(0, 1)[:, None]
 
 
-def _columns(x: Tensor) -> Tensor:
-    return x.flatten(0, 1)[:, :, None]
-
-
 def _folded(
     models: int, axes: tuple[Any, ...], inputs: tuple[Tensor, ...], batches: tuple[int, ...]
 ) -> list[Tensor]:
@@ -494,7 +492,7 @@ def _convolved(x: Tensor, conv: nn.Conv1d, before: Tensor | None) -> tuple[Tenso
     x = F.pad(x, (0, 0, width - 1, 0)) if before is None else torch.cat([before, x], 1)
     # Written out: F.conv1d wants times last, and copies to have it so.
     y = conv.bias
-    for k in range(width):
+    for k in range(width):  # not addcmul_, which has no rule for vmap
         y = torch.addcmul(y, conv.weight[:, 0, k], x[:, k : k + times])
     return F.silu(y), x[:, times:]
 
@@ -514,8 +512,7 @@ class _GroupNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         grouped = x.unflatten(-1, (self.groups, -1))
-        grouped = grouped * torch.rsqrt(grouped.square().mean(-1, keepdim=True) + 1e-5)
-        return grouped.flatten(-2) * self.weight
+        return F.rms_norm(grouped, grouped.shape[-1:], eps=1e-5).flatten(-2) * self.weight
 
 
 def _initial_dt_bias(count: int) -> Tensor:
