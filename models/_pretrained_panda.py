@@ -23,16 +23,7 @@ def save(network: Any, file: Path, key: str, facts: Mapping[str, Any]) -> None:
     if not isinstance(network, PatchTransformer):
         raise ValueError("only the network of a fitted patch_transformer can be saved as weights")
     horizon, coordinates = network.scale.shape
-    sizes = {
-        "context": network.context,
-        "patch": network.patch,
-        "width": network.embed.out_features,
-        "layers": len(network.feeds),
-        "heads": network.in_time[0].heads,
-        "ratio": network.feeds[0].into.out_features // network.embed.out_features,
-        "horizon": horizon,
-        "coordinates": coordinates,
-    }
+    sizes = {**network.sizes, "horizon": horizon, "coordinates": coordinates}
     weights = {name: w.float().contiguous() for name, w in network.state_dict().items()}
     # one text: safetensors writes several in any order, and the same weights are the same file
     save_file(weights, file, metadata={key: json.dumps({**facts, "sizes": sizes})})
@@ -42,10 +33,16 @@ def save(network: Any, file: Path, key: str, facts: Mapping[str, Any]) -> None:
 def load(
     file: str, digest: str, device: str | None, *, horizon: int, coordinates: int, **sizes: int
 ) -> PatchTransformer:
-    """The network in a file, in float64; `digest` is a hash of it."""
+    """The network in a file, in float64; `digest` is a hash of it. ValueError for others."""
     with torch.random.fork_rng(devices=[]):
         network = PatchTransformer(**sizes, scale=np.ones((horizon, coordinates)))
-    network.load_state_dict(load_file(file))
+    try:
+        network.load_state_dict(load_file(file))
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights in {file} are not those of this version's network, or not whole: fit a "
+            "patch_transformer again and save it"
+        ) from error
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return network.double().to(device).eval().requires_grad_(False)
 

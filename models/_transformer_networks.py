@@ -102,6 +102,9 @@ class PatchTransformer(nn.Module):
         nn.init.zeros_(self.readout.weight)  # persistence, at first
         nn.init.zeros_(self.readout.bias)
         self.context, self.patch, self.horizon = context, patch, horizon
+        # with the shape of scale, all that it takes to make the network again
+        self.sizes = {"context": context, "patch": patch, "width": width}
+        self.sizes |= {"layers": layers, "heads": heads, "ratio": ratio}
         self.register_buffer("scale", torch.as_tensor(scale))
 
     def after_each_patch(self, windows: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 import tiny_weights  # noqa: E402
+from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from tiny_weights import BLOCK, CONTEXT, PATCH, make, panda  # noqa: E402
 
@@ -361,6 +362,13 @@ def test_weights_that_are_not_whole_are_refused_instead_of_filled_with_random_on
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match="lack 1 of TimesFm2_5ModelForPrediction's"):
         fitted("timesfm", tmp_path)
+    with safe_open(shared["panda"], framework="pt") as file:
+        header = file.metadata()
+    weights = load_file(shared["panda"])
+    weights["another"] = weights.pop("norm.weight")
+    save_file(weights, tmp_path / "panda.safetensors", metadata=header)
+    with pytest.raises(ValueError, match="not those of this version's network"):
+        fitted("panda", tmp_path / "panda.safetensors")
 
 
 @pytest.mark.parametrize("name", ["chronos2", "timesfm"])
