@@ -317,7 +317,7 @@ class _Program:
             alone = {name: value.detach() for name, value in trains.items()}
             each = vmap(grad_and_value(loss), randomness="different")
             return tuple(each(alone, frozen, windows)[0].values())
-        # not torch.func.grad, which refuses scans with a backward of their own
+        # plain autograd, which costs one network less than torch.func does
         value = loss(_first(trains), _first(frozen), windows[0])
         return torch.autograd.grad(
             value, list(trains.values()), allow_unused=True, materialize_grads=True

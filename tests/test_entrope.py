@@ -226,7 +226,7 @@ def test_two_problems_at_once_are_trained_as_each_alone() -> None:
     for task, outcome in zip(problems, together, strict=True):
         assert not isinstance(outcome, FitError)
         context = torch.as_tensor(torus(2, trajectories=3, times=12, seed=9))
-        forecasts = (net.run(context, 25) for net in (fitted(model, task), outcome[1].network))
+        forecasts = (net.run(context, 125) for net in (fitted(model, task), outcome[1].network))
         np.testing.assert_allclose(*forecasts, atol=1e-4)
 
 

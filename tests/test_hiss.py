@@ -1,5 +1,7 @@
 """HiSS: what each chunk may hear, how it runs, and an orbit that it can follow."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ torch = pytest.importorskip("torch")
 import models  # noqa: E402
 from models._hiss_networks import HierarchicalNetwork  # noqa: E402
 from models._torch_model import changes  # noqa: E402
+from models.base import Training  # noqa: E402
 from models.checks import torus  # noqa: E402
 from models.hiss import HiSS  # noqa: E402
 
@@ -92,6 +95,19 @@ def test_an_orbit_is_learned() -> None:
     truth = circle(3)
     error = model.predict(truth[:, :33], 32) - truth[:, 33:65]  # a turn
     assert np.sqrt((error**2).mean()) < 0.2  # persistence: above 1
+
+
+@pytest.mark.parametrize("low", ["s4d", "mamba"])
+def test_models_that_are_fitted_together_are_those_fitted_alone(low: str) -> None:
+    model = replace(HiSS.small(), low=low)
+    trainings = [
+        Training(torus(2, trajectories=3, times=200, seed=s), 0.1, None, s) for s in (1, 2)
+    ]
+    together = model.fit_many(trainings)
+    context = torus(2, trajectories=2, times=30, seed=9)
+    for training, one in zip(trainings, together, strict=True):
+        alone = replace(model).fit(training.train, dt=0.1, seed=training.seed)
+        np.testing.assert_allclose(one.predict(context, 9), alone.predict(context, 9), atol=1e-4)
 
 
 def test_a_low_level_that_does_not_exist_is_refused() -> None:
