@@ -369,7 +369,7 @@ def _drawn(
         chosen = rng.integers(trajectories * starts, size=(updates, stage.batch))
         firsts.append(torch.as_tensor(chosen // starts * length + chosen % starts).to(device))
     times = times.to(device)
-    flat = [torch.as_tensor(p.train, dtype=torch.float32).flatten(0, 1) for p in problems]
+    flat = [torch.tensor(p.train, dtype=torch.float32).flatten(0, 1) for p in problems]
     data = [values.to(device) for values in flat]
 
     def windows() -> Iterator[Tensor]:
