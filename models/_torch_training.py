@@ -44,6 +44,7 @@ from models.base import FitError, Forecast, Trajectories, Windows, end_at_diverg
 
 WARM_UP = 0.05  # of a stage's updates
 LAST_RATE = 0.01  # of the highest
+CHECKED = 250  # steps of a free run at a check, which takes as long as many updates
 KEPT = 3  # checkpoints, of which the best that also endures is chosen
 
 _checkpoints: ContextVar[Path | None] = ContextVar("checkpoints", default=None)
@@ -210,7 +211,8 @@ class _Best:
         if np.isnan(forecast[:, 0]).all():
             self.waited += 1
             return
-        result = score(forecast, problem.runs.truths, problem.runs.scale)
+        truths = problem.runs.truths[:, : forecast.shape[1]]
+        result = score(forecast, truths, problem.runs.scale)
         better = not self.kept or result > self.kept[0][0]
         self.waited = 0 if better else self.waited + 1
         self.kept.append((result, chosen, {name: w.cpu().clone() for name, w in weights.items()}))
@@ -326,7 +328,7 @@ class _Program:
     def free_runs(self, now: _Now, problems: Sequence[Problem], device: str) -> list[Forecast]:
         """Of each problem, from its validation contexts."""
         contexts = np.stack([problem.runs.contexts for problem in problems])
-        steps = problems[0].runs.truths.shape[1]
+        steps = min(CHECKED, problems[0].runs.truths.shape[1])
 
         def run(weights: Weights, contexts: Tensor) -> Tensor:
             return self._call(weights, "run", contexts, steps)
