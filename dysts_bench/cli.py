@@ -483,7 +483,12 @@ def _parts(
     suite: "Suite", profile: "Profile", systems: str, names: str | None, files: list[str]
 ) -> "list[Part]":
     """Which models run on which systems: those named, or the user's own, or the profile's."""
+    import systems as catalog
+
     known = suite.subsets | {"all": suite.systems}
+    meant = get_close_matches(systems, suite.subsets, n=1, cutoff=0.7)
+    if meant and systems not in (*known, *catalog.names()):
+        raise ValueError(f"no subset is called {systems!r}. Did you mean {meant[0]}?")
     on = list(known[systems]) if systems in known else _system_names(systems)
     if names is not None or files:
         return [(_model_specs(names, files), on)]

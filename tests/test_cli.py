@@ -153,6 +153,13 @@ def test_a_profiles_models_for_a_subset_run_on_that_part_of_the_systems_named(tm
     }
 
 
+def test_a_system_wins_over_a_subset_whose_name_is_like_its_own(tmp_path):
+    (tmp_path / "tiny.toml").write_text(
+        TINY.replace("one =", "lorenz =").replace("also.one", "also.lorenz")
+    )
+    assert "1 models on 1 systems: 1 cells" in run_tiny("--models", "drift")  # Lorenz, the system
+
+
 def test_ones_own_model_ranks_beside_the_reference_without_running_it_again(tmp_path):
     run_tiny("--models", "persistence")
     (tmp_path / "results" / "local").rename(tmp_path / "results" / "reference")
@@ -264,6 +271,7 @@ def test_in_a_terminal_progress_says_what_runs_how_far_and_what_failed():
     ("arguments", "said"),
     [
         (["--systems", "Lorentz"], "Did you mean `Lorenz`"),
+        (["--systems", "onee"], "Did you mean one"),
         (["--models", "nvra"], "Did you mean nvar"),
         (["--models", "nvar:gilpin"], "Did you mean gilpin2023"),
         (["--models", "esn(unit=3)"], "Did you mean units"),
