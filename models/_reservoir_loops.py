@@ -208,11 +208,14 @@ def reservoirs_tangent(
     states: (windows, groups * units + dim), the reservoirs before they hear x, then x; tangents:
     (windows, groups * units + dim, directions). Returns both after the step.
     """
-    lanes, _, directions = tangents.shape
+    lanes, size, directions = tangents.shape
     groups, heard = neighbours.shape
     units = len(sources)
     first_x = groups * units
-    following, stretched = np.empty_like(states), np.empty_like(tangents)
+    # the tangents of all lanes side by side: inner loops are then long enough to be vectorised
+    old = np.ascontiguousarray(tangents.transpose(1, 0, 2)).reshape(size, lanes * directions)
+    new, pull = np.empty_like(old), np.empty(lanes * directions)
+    following = np.empty_like(states)
     field, state = np.empty((units, lanes)), np.empty((units, lanes))
     local, change = np.empty((heard, lanes)), np.empty((heard - 2 * overlap, lanes))
     for g in range(groups):
@@ -229,30 +232,41 @@ def reservoirs_tangent(
         slopes = field.ravel()  # the field is not needed any more
         for i in range(units * lanes):  # a loop of its own: it is vectorised
             slopes[i] = leak * (1 - tanh(slopes[i]) ** 2)
-        for lane in range(lanes):
-            old, new = tangents[lane], stretched[lane]
-            for i in range(units):
+        for i in range(units):
+            pull[:] = 0.0
+            for j in range(sources.shape[1]):
+                add(pull, links[i, j], old[first + sources[i, j]])
+            for k in range(heard):
+                add(pull, input_weights[i, k], old[first_x + neighbours[g, k]])
+            for lane in range(lanes):
                 following[lane, first + i] = state[i, lane]
-                slope = slopes[i * lanes + lane]
-                for c in range(directions):
-                    pull = 0.0
-                    for j in range(sources.shape[1]):
-                        pull += links[i, j] * old[first + sources[i, j], c]
-                    for k in range(heard):
-                        pull += input_weights[i, k] * old[first_x + neighbours[g, k], c]
-                    new[first + i, c] = (1 - leak) * old[first + i, c] + slope * pull
-            for d in range(heard - 2 * overlap):
-                own = first_x + neighbours[g, overlap + d]
+                for c in range(lane * directions, (lane + 1) * directions):
+                    new[first + i, c] = (1 - leak) * old[first + i, c] + field[i, lane] * pull[c]
+        for d in range(heard - 2 * overlap):
+            own = first_x + neighbours[g, overlap + d]
+            pull[:] = old[own]
+            for i in range(units):
+                weight = readout[i, d]
+                if squared[i]:
+                    for lane in range(lanes):
+                        for c in range(lane * directions, (lane + 1) * directions):
+                            pull[c] += 2 * weight * state[i, lane] * new[first + i, c]
+                else:
+                    add(pull, weight, new[first + i])
+            for k in range(heard):
+                add(pull, readout[units + k, d], old[first_x + neighbours[g, k]])
+            new[own] = pull
+            for lane in range(lanes):
                 following[lane, own] = states[lane, own] + change[d, lane]
-                for c in range(directions):
-                    read_out = old[own, c]
-                    for i in range(units):
-                        factor = 2 * state[i, lane] if squared[i] else 1.0
-                        read_out += readout[i, d] * factor * new[first + i, c]
-                    for k in range(heard):
-                        read_out += readout[units + k, d] * old[first_x + neighbours[g, k], c]
-                    new[own, c] = read_out
+    stretched = np.ascontiguousarray(new.reshape(size, lanes, directions).transpose(1, 0, 2))
     return following, stretched
+
+
+@contracted
+def add(total, weight, x):
+    """total <- total + weight · x, for two rows."""
+    for c in range(len(total)):
+        total[c] += weight * x[c]
 
 
 @contracted

@@ -26,6 +26,8 @@ def growth_rates(
     `steps` // 5 steps are run before those that count. Rates of vectors beyond the number of
     states are −inf.
     """
+    from models._tangent_loops import orthonormalised
+
     windows, states = state.shape
     kept = min(count, states)
     # At random, with a fixed seed: the result is a function of its arguments, and no direction is
@@ -44,10 +46,10 @@ def growth_rates(
         if lost.any():  # goes on as something tame, so as not to raise warnings
             state = np.where(lost[:, None], 0.0, state)
             tangents = np.where(lost[:, None, None], start, tangents)
-        frame, stretched = np.linalg.qr(tangents)
+        frame, stretched = orthonormalised(tangents)
         if step >= 0:
             with np.errstate(divide="ignore"):  # a direction that is forgotten at once: −inf
-                logs += np.log(np.abs(np.diagonal(stretched, axis1=1, axis2=2)))
+                logs += np.log(stretched)
     rates = np.full((windows, count), -np.inf)
     # Finite runs leave exponents that are equal, or nearly, in any order.
     rates[:, :kept] = -np.sort(-logs / steps, axis=1)

@@ -33,12 +33,6 @@ class StepTransformer(nn.Module):
         increments, _ = self.increments(windows[:, :-1])
         return (increments - windows.diff(dim=1) / self.scale).square().mean()
 
-    def free_running(self, windows: Tensor) -> Tensor:
-        """The mean squared error of states after its own, in units of increments."""
-        truth = windows[:, self.context :]
-        error = (self.run(windows[:, : self.context], truth.shape[1]) - truth) / self.scale
-        return error.square().mean()
-
     def run(self, contexts: Tensor, steps: int) -> Tensor:
         contexts = contexts[:, -self.context :]
         state, states, first = contexts[:, -1], [], contexts.shape[1]

@@ -98,7 +98,6 @@ def test_to_say_that_all_goes_on_as_it_does_is_right_on_a_ramp() -> None:
     with torch.no_grad():
         network.readout.bias[:] = torch.tensor([1.0, -1.0, 1.0])
         assert float(network.teacher_forced(x)) < 1e-20
-        assert float(network.free_running(x[:, : network.context + 5])) < 1e-20
         np.testing.assert_allclose(network.run(x[:, :30], 50), x[:, 30:], atol=1e-10)
     rising = np.abs(RAMP)
     patches, x = by_patches(changes(rising, 6)), torch.as_tensor(rising)
@@ -116,7 +115,7 @@ def circle(seed: int) -> np.ndarray:
 @pytest.mark.parametrize(
     "model",
     [
-        Transformer(window=4, width=16, layers=2, updates=(200, 20), batch=16, checks=1),
+        Transformer(window=4, width=16, layers=2, updates=220, batch=16, checks=1),
         PatchTransformer(context=24, horizon=8, width=16, layers=1, updates=250, checks=1),
     ],
     ids=["steps", "patches"],
