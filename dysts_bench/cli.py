@@ -407,9 +407,13 @@ def leaderboard(
     ] = None,
     format: Annotated[Format, typer.Option(help="Of what is printed or written.")] = Format.table,
     output: Annotated[Path | None, typer.Option(help="A file instead of the screen.")] = None,
+    with_published: Annotated[
+        bool,
+        typer.Option("--with-published", help="Beside published figures, on the systems of both."),
+    ] = False,
 ) -> None:
     """The table of reference and local results; a failure ranks below every value."""
-    from dysts_bench import display, records
+    from dysts_bench import display, published, records
     from dysts_bench.leaderboard import PRIMARY, as_text
     from dysts_bench.leaderboard import leaderboard as table_of
     from dysts_bench.task import read_suite, suite_names
@@ -420,12 +424,18 @@ def leaderboard(
             known = read_suite(suite)
             name, metric, subsets = known.name, metric or known.metrics[0], known.subsets
         metric = metric or PRIMARY  # of rows whose suite is not at hand
-        table = table_of(records.load_results(results, name), metric, subsets)
+        rows = records.load_results(results, name)
+        if with_published:
+            rows = published.beside(rows, published.load(results, name), metric)
+        table = table_of(rows, metric, subsets)
     if output is not None:
         chosen = Format.csv if format is Format.table else format
         records.write_atomically(output, as_text(table, chosen.value))
     elif format is Format.table:
-        display.print_leaderboard(display.make_console(), table, metric)
+        console = display.make_console()
+        display.print_leaderboard(console, table, metric)
+        if with_published:
+            display.print_summaries(console, published.summaries(results, name), metric)
     else:
         print(as_text(table, format.value), end="")
 

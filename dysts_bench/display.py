@@ -133,6 +133,7 @@ def _minutes(seconds: float) -> str:
 
 def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> None:
     """One table for chaotic systems, one for the others, and one for each subset that is needed."""
+    from dysts_bench.leaderboard import PUBLISHED
     from dysts_bench.metrics import find
 
     for group, part in table.groupby("group", sort=False):
@@ -157,7 +158,8 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
         for name in (*counts, "fit s", "predict s"):
             shown.add_column(name, justify="right")
         for row in part.itertuples():
-            style = "dim" if row.systems < most else None  # not ranked
+            partial = row.systems < most and row.source != PUBLISHED
+            style = "dim" if partial else None  # not ranked
             if style and shown.rows and not shown.rows[-1].style:
                 shown.add_section()
             shown.add_row(
@@ -184,6 +186,30 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
         "the value between two true runs. Interval: bootstrap over systems. Seconds: over cells.",
         highlight=False,
     )
+    if (table["source"] == PUBLISHED).any():
+        console.print(
+            "Published: figures of others under their own names, on those of these systems that "
+            "they have values of; seconds on their machines.",
+            highlight=False,
+        )
+
+
+def print_summaries(console: Console, summaries: "pd.DataFrame", metric: str) -> None:
+    """What is published over all systems of a study only, if there is anything of this metric."""
+    part = summaries[summaries["metric"] == metric]
+    if part.empty:
+        return
+    figures = part.pivot(index="model", columns="statistic", values="value")
+    order = [name for name in ("median", "q25", "q75", "mean") if name in figures]
+    figures = figures[order].sort_values(order[0])
+    console.print(f"{metric} as published over the study's own systems", highlight=False)
+    shown = Table(box=SIMPLE_HEAD)
+    shown.add_column("model", no_wrap=True)
+    for name in figures.columns:
+        shown.add_column(name, justify="right")
+    for model, row in figures.iterrows():
+        shown.add_row(str(model), *map(_number, row))
+    console.print(shown)
 
 
 def print_failures(console: Console, failures: "pd.DataFrame", most: int = 20) -> None:

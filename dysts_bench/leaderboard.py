@@ -1,14 +1,16 @@
 """Results → a table with its uncertainty: pure functions of long-form rows (records.load_results).
 
-An entry is a model (with preset) from one source, `reference` or `local`. Its value on a system is
-the median over windows, then over seeds. A failure has no value and ranks below every value: a
-quantile that falls on one is empty. A value that reached the end of the truth is a lower bound:
-where truths of other systems go further, quantiles are Kaplan and Meier's.
+An entry is a model (with preset) from one source: `reference`, `local`, or `published` for figures
+of others (see `published.beside`). Its value on a system is the median over windows, then over
+seeds. A failure has no value and ranks below every value: a quantile that falls on one is empty. A
+value that reached the end of the truth is a lower bound: where truths of other systems go further,
+quantiles are Kaplan and Meier's.
 
 The chaotic systems form one group, the others another, for their scores are in periods. An entry
 that was not asked on every system of a group comes after those that were, for its median is that of
-other systems; it competes on its own, and they compete without it. Where all can be compared, on a
-subset of the systems that a suite names, is a group too, as soon as some entry needs it.
+other systems; it competes on its own, and they compete without it. (What is published was asked
+where it has values.) Where all can be compared, on a subset of the systems that a suite names, is a
+group too, as soon as some entry needs it.
 
 The same rows in any order give the same table, bit for bit.
 """
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PRIMARY = "valid_prediction_time"
+PUBLISHED = "published"  # source of rows that are figures of others
 COLUMNS = (
     "group",  # "chaotic", "other", or a subset of the chaotic systems
     "model",
-    "source",  # "reference" (committed) or "local"
+    "source",  # "reference" (committed), "local" or "published"
     "median",  # over systems, as are the quartiles; a lower bound where more are censored
     "q25",
     "q75",
@@ -62,11 +65,13 @@ def leaderboard(
 
     `results` holds every row of a suite, other metrics included: a system counts as not chaotic
     when its rows are in periods. `subsets` are names of systems. Rows of older versions of the
-    suite are left out. Raises ValueError for a metric that the results do not hold.
+    suite are left out, and of a sweep those of fewer training points. Raises ValueError for a
+    metric that the results do not hold.
     """
     import pandas as pd
 
     results = results[results["suite_version"] == results["suite_version"].max()]
+    results = results[results["n_points"] == results["n_points"].max()]
     rows = rows_of(results, metric)
     better = rows["higher_is_better"].unique()
     if len(better) > 1:
@@ -86,10 +91,11 @@ def leaderboard(
 
 
 def _complete(rows: "pd.DataFrame") -> set[tuple[str, str]]:
-    """The entries (model, source) that were asked on all systems of these rows."""
+    """The entries (model, source) that were asked on all systems of these rows, or published."""
     asked = rows.astype({"model": str, "source": str}).groupby(["model", "source"])["task"]
     count = asked.nunique()
-    return set(count.index[count == rows["task"].nunique()])
+    published = count.index.get_level_values("source") == PUBLISHED
+    return set(count.index[(count == rows["task"].nunique()) | published])
 
 
 def _table(group: str, rows: "pd.DataFrame", sign: float) -> "pd.DataFrame":
@@ -102,7 +108,8 @@ def _table(group: str, rows: "pd.DataFrame", sign: float) -> "pd.DataFrame":
         **_over_rows(rows, scores.columns),
     )
     return table.assign(
-        _partial=table["systems"] < len(scores), _worst_first=table["median"] * sign
+        _partial=(table["systems"] < len(scores)) & (table["source"] != PUBLISHED),
+        _worst_first=table["median"] * sign,
     ).sort_values(
         ["_partial", "_worst_first", "win_rate", "mean_rank", "model", "source"],
         ascending=[True, False, False, True, True, False],
@@ -195,7 +202,8 @@ def _statistics(
         for name, value in found.items():
             table[name].append(sign * float(value) if np.isfinite(value) else np.nan)
     mine, theirs = scores[:, :, None], scores[:, None, :]
-    rivals = _rivals(entries, asked.all(axis=0))
+    published = np.array([source == PUBLISHED for _, source in entries])
+    rivals = _rivals(entries, asked.all(axis=0) | published)
     pairs = asked[:, :, None] & asked[:, None, :] & rivals
     with np.errstate(invalid="ignore", divide="ignore"):  # NaN: nobody to compare with
         won = np.where(pairs, (mine > theirs) + 0.5 * (mine == theirs), 0.0)
@@ -216,18 +224,21 @@ def _rivals(
     """Whom each entry competes with: every other model once, from its own source where that has it.
 
     Otherwise a model that was run again locally would count twice against everybody. An entry that
-    was asked on all systems competes with its like only.
+    was asked on all systems competes with its like only. A published model is never one of ours,
+    whatever its name; it meets those of ours from the reference first.
     """
+    entries = [(f"{m} ({s})" if s == PUBLISHED else m, s) for m, s in entries]
     everyone = set(entries)
     whole = {entry for entry, is_whole in zip(entries, complete, strict=True) if is_whole}
     rivals = []
     for model, source in entries:
         pool = whole if (model, source) in whole else everyone
+        own = "reference" if source == PUBLISHED else source
         rivals.append(
             [
                 (other, other_source) in pool
                 and model != other
-                and (source == other_source or (other, source) not in pool)
+                and (own == other_source or (other, own) not in pool)
                 for other, other_source in entries
             ]
         )

@@ -7,16 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import systems
-from dysts_bench import records
+from dysts_bench import published, records
 from dysts_bench.leaderboard import as_text
-from dysts_bench.study_page import ROOT
+from dysts_bench.study_page import RESULTS, ROOT
 from dysts_bench.task import read_suite
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PAGE = ROOT / "docs" / "phyxmamba.md"
-PUBLISHED = ROOT / "results" / "published" / "phyxmamba.csv"
 SUITE = "phyxmamba"
 SYSTEMS = ("Lorenz", "Rossler", "Lorenz96")
 PRIMARY = "smape_prediction_time"
@@ -45,13 +44,13 @@ theirs means. A model that failed has no numbers.
 """
 
 
-def page(rows: "pd.DataFrame", published: "pd.DataFrame") -> str:
+def page(rows: "pd.DataFrame", figures: "pd.DataFrame") -> str:
     """The page in Markdown: a table a system, the longest prediction time first."""
     import pandas as pd
 
     parts = [OPENING]
     for name in SYSTEMS:
-        theirs = _table(published[published["system"] == name], "published")
+        theirs = _table(figures[figures["system"] == name], "published")
         ours = _table(rows[rows["system"] == name], "ours")
         tables = [table for table in (theirs, ours) if len(table)]
         if not tables:
@@ -99,11 +98,9 @@ def _true_per_published(name: str) -> float:
 
 def main() -> None:
     """Write the page of the reference rows."""
-    import pandas as pd
-
-    rows = records.load_results(ROOT / "results", SUITE)
+    rows = records.load_results(RESULTS, SUITE)
     rows = rows[rows["source"] == "reference"]
-    PAGE.write_text(page(rows, pd.read_csv(PUBLISHED)), encoding="utf-8")
+    PAGE.write_text(page(rows, published.load(RESULTS, SUITE)), encoding="utf-8")
 
 
 if __name__ == "__main__":

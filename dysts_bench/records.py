@@ -141,7 +141,7 @@ def load_results(folder: str | Path = "results", suite: str = "standard") -> "pd
                 strange = sorted(set(frame.columns) ^ set(COLUMNS)) or "their order"
                 raise RecordError(f"{path}: the columns differ from this version's in {strange}")
             parts.append(frame.assign(source=source))
-    return _joined(parts)
+    return joined(parts)
 
 
 def to_frame(results: Iterable[Result], source: str = "local") -> "pd.DataFrame":
@@ -150,7 +150,7 @@ def to_frame(results: Iterable[Result], source: str = "local") -> "pd.DataFrame"
 
     rows = [tuple(getattr(result, name) for name in COLUMNS) for result in results]
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(_pandas_types())
-    return _joined([frame.assign(source=source)])
+    return joined([frame.assign(source=source)])
 
 
 def tables(folder: Path) -> list[Path]:
@@ -329,10 +329,12 @@ def _empty() -> dict[str, list[str]]:
     return {name: [""] for name, kind in _pandas_types().items() if kind != "category"}
 
 
-def _joined(parts: "list[pd.DataFrame]") -> "pd.DataFrame":
+def joined(parts: "list[pd.DataFrame]") -> "pd.DataFrame":
+    """Frames of rows as one, whose text columns stay categories."""
     import pandas as pd
     from pandas.api.types import union_categoricals
 
+    parts = [part.copy(deep=False) for part in parts]  # what is given stays as it is
     if not parts:
         parts = [pd.DataFrame(columns=list(COLUMNS)).astype(_pandas_types()).assign(source="")]
     types = _pandas_types()

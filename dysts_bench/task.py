@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cache
 from itertools import chain
@@ -66,6 +66,9 @@ class Protocol:
     noise: float
     observe: str
     precision: str
+    # Those with a default count in a task's hash only where they differ from it.
+    noisy_truth: bool = False  # judged with the noise, which no forecast can know
+    scale_of: str = "train"  # or "validation": whose mean and deviation make the units
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class Suite:
     # By system, in place of the catalog's:
     periods: dict[str, float] | None = None
     lyapunov_times: dict[str, float] | None = None
+    sweep: tuple[int, ...] = ()  # numbers of training points, each of which makes a task
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,12 @@ class Task:
     def hash(self) -> str:
         """Twelve hexadecimal digits of SHA-256 over every field."""
         facts = asdict(self)
-        if self.lyapunov_time is None:  # so that tasks without it keep the hash they had before
+        # What came later is left out where it is not used: tasks keep the hash they had before.
+        if self.lyapunov_time is None:
             del facts["lyapunov_time"]
+        for f in fields(Protocol):
+            if f.default is not MISSING and facts["protocol"][f.name] == f.default:
+                del facts["protocol"][f.name]
         text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -134,10 +142,10 @@ class Task:
 class Windows:
     """The arrays of a task, standardised with mean and deviation of one trajectory, and read-only.
 
-    That trajectory is `train`; under a protocol that fits to the contexts, `train` is these, and
-    the trajectory is `validation`. `truth` is free of observation noise; it ends at the horizon, or
-    where the catalog's certificate does. `spectrum` are the system's Lyapunov exponents, as many as
-    the catalog knows.
+    That trajectory is `train`, or `validation` where the protocol says so or fits to the contexts,
+    which are `train` then. `truth` is free of observation noise, unless the protocol says
+    otherwise; it ends at the horizon, or where the catalog's certificate does. `spectrum` are the
+    system's Lyapunov exponents, as many as the catalog knows.
     """
 
     train: Float[np.ndarray, "trajectories train_points dim"]
@@ -184,7 +192,8 @@ def read_suite(name: str | Path) -> Suite:
     _require_sense(table, path)
     if outside and table["name"] in suite_names():  # its rows would mix with the reference
         raise SuiteError(f"{path}: the name {table['name']!r} is taken: give your suite another.")
-    protocol = {f.name: f.type(table["protocol"][f.name]) for f in fields(Protocol)}  # type: ignore[operator]
+    given = table["protocol"]
+    protocol = {f.name: f.type(given[f.name]) for f in fields(Protocol) if f.name in given}  # type: ignore[operator]
     profiles = {key: _profile(value) for key, value in table["profiles"].items()}
     return Suite(
         name=table["name"],
@@ -200,6 +209,7 @@ def read_suite(name: str | Path) -> Suite:
         subsets={name: tuple(subset) for name, subset in table.get("subsets", {}).items()},
         periods=_read_times(table, "period", path),
         lyapunov_times=_read_times(table, "lyapunov_time", path),
+        sweep=tuple(map(int, table.get("sweep", {}).get("train_points", ()))),
     )
 
 
@@ -239,6 +249,16 @@ def _require_sense(table: dict[str, Any], path: Path) -> None:
     long = [name for name in table["metrics"] if find(name).data in ("free_runs", "exponents")]
     if long and not protocol["free_runs"]:
         raise SuiteError(f"{path}: {', '.join(long)} need free runs; protocol.free_runs is 0.")
+    if protocol.get("noisy_truth") and not protocol["noise"]:
+        raise SuiteError(f"{path}: protocol: noisy_truth needs noise, which is 0.")
+    lengths = table.get("sweep", {}).get("train_points", [protocol["train_points"]])
+    if max(lengths) != protocol["train_points"]:
+        raise SuiteError(
+            f"{path}: sweep: the most training points are those of the protocol, "
+            f"{protocol['train_points']}; got {max(lengths)}."
+        )
+    if len(lengths) > 1 and protocol["fit_on"] == "context":
+        raise SuiteError(f'{path}: sweep: a context has one length; set fit_on = "train".')
     if protocol["fit_on"] == "context":
         if protocol["train_points"] != protocol["context"]:
             raise SuiteError(
@@ -278,21 +298,31 @@ def _time_of(suite: Suite, name: str, kind: str) -> float | None:
 
 
 def tasks(suite: Suite, system_names: list[str]) -> list[Task]:
-    """The tasks of a suite on the systems named, in their order."""
+    """The tasks of a suite on the systems named, in their order.
+
+    A sweep makes several of each system, which differ in their training points and in their track.
+    """
+    tracks = {suite.track: suite.protocol}
+    if suite.sweep:
+        tracks = {
+            f"{suite.track}-{points}": replace(suite.protocol, train_points=points)
+            for points in suite.sweep
+        }
     return [
         Task(
             suite=suite.name,
             version=suite.version,
             system=name,
             edition=suite.edition,
-            track=suite.track,
+            track=track,
             metrics=suite.metrics,
-            protocol=suite.protocol,
+            protocol=protocol,
             seed=suite.seed,
             period=_time_of(suite, name, "period"),
             lyapunov_time=_time_of(suite, name, "lyapunov_time"),
         )
         for name in system_names
+        for track, protocol in tracks.items()
     ]
 
 
@@ -354,22 +384,22 @@ def load(task: Task) -> Windows:
     protocol, noise = task.protocol, task.protocol.noise
     raw_seen = trajectories(task, "test", noise=noise)
     raw_validation = trajectories(task, "validation", noise=noise)
-    if protocol.fit_on == "context":
-        raw_train = raw_seen[:, : protocol.context]
-        mean, std = _scale(task, raw_validation)
-    else:
+    raw_train = raw_seen[:, : protocol.context]
+    if protocol.fit_on == "train":
         raw_train = trajectories(task, "train", noise=noise)
-        mean, std = _scale(task, raw_train)
+    by_train = protocol.fit_on == "train" and protocol.scale_of == "train"
+    mean, std = _scale(task, raw_train if by_train else raw_validation)
     train, validation, seen_test = (
         _standardised(x, mean, std) for x in (raw_train, raw_validation, raw_seen)
     )
     # Seen with noise, judged without: the same trajectories once more.
-    true_test = _standardised(trajectories(task, "test"), mean, std) if noise else seen_test
+    clean_truth = noise and not protocol.noisy_truth
+    true_test = _standardised(trajectories(task, "test"), mean, std) if clean_truth else seen_test
     seen_free = true_free = seen_test[:0]
     if protocol.free_runs:
         seen_free = _standardised(trajectories(task, "free_runs", noise=noise), mean, std)
         true_free = seen_free
-        if noise:
+        if clean_truth:
             true_free = _standardised(trajectories(task, "free_runs"), mean, std)
     system, time = systems.load(task.system, edition=task.edition), clock(task)
     return Windows(

@@ -3,10 +3,8 @@
 import pandas as pd
 import pytest
 
-from dysts_bench import ablations_page, phyxmamba_page, records, study_page, zoo_page
-from dysts_bench.study_page import PUBLISHED
-
-RESULTS = study_page.ROOT / "results"
+from dysts_bench import ablations_page, phyxmamba_page, published, records, study_page, zoo_page
+from dysts_bench.study_page import RESULTS
 
 
 def reference(suite: str) -> pd.DataFrame:
@@ -15,9 +13,9 @@ def reference(suite: str) -> pd.DataFrame:
 
 
 def test_the_pages_are_those_of_the_reference_results() -> None:
-    study = study_page.page(reference("gilpin2023"), pd.read_csv(PUBLISHED))
+    study = study_page.page(reference("gilpin2023"), published.load(RESULTS, "gilpin2023"))
     assert study_page.PAGE.read_text(encoding="utf-8") == study, "`make docs` writes it anew"
-    phyxmamba = phyxmamba_page.page(reference("phyxmamba"), pd.read_csv(phyxmamba_page.PUBLISHED))
+    phyxmamba = phyxmamba_page.page(reference("phyxmamba"), published.load(RESULTS, "phyxmamba"))
     assert phyxmamba_page.PAGE.read_text(encoding="utf-8") == phyxmamba, (
         "`make docs` writes it anew"
     )
@@ -28,7 +26,7 @@ def test_the_pages_are_those_of_the_reference_results() -> None:
 def test_published_medians_are_those_of_the_study() -> None:
     # as printed in the study's own summary of the same fits
     known = {"nbeats": 42.169, "nhits": 63.551, "lstm": 63.905, "neural_ode": 72.553}
-    found = pd.read_csv(PUBLISHED).groupby("model")["value"].median()
+    found = published.load(RESULTS, "gilpin2023").groupby("model")["value"].median()
     assert found[list(known)].to_dict() == pytest.approx(known, abs=1e-3)
 
 
@@ -39,10 +37,45 @@ def rows_of(model: str, values: list[float | None], **columns: object) -> pd.Dat
 
 
 def test_a_failure_counts_as_the_worst_score() -> None:
-    published = pd.concat([rows_of(name, [10.0, 20.0, 60.0]) for name in study_page.BESIDE])
-    text = study_page.page(rows_of("esn", [1.0, None, 2.0]), published)
+    figures = pd.concat([rows_of(name, [10.0, 20.0, 60.0]) for name in study_page.BESIDE])
+    text = study_page.page(rows_of("esn", [1.0, None, 2.0]), figures)
     [line] = [line for line in text.splitlines() if line.startswith("| esn | 2 ")]
     assert line == "| esn | 2 | 67.7 | 1.5 | 101 | 3 | ours |"
+    assert "The same methods" not in text  # our esn is not the study's
+
+
+def test_the_same_methods_are_compared_on_the_systems_that_both_have() -> None:
+    figures = pd.concat(
+        [
+            rows_of("nbeats", [40.0, 50.0, 60.0, 70.0]),
+            rows_of("tcn", [120.0, 121.0, 122.0]),
+            rows_of("kalman", [140.0, 150.0]),
+            rows_of("esn", [80.0, 90.0, 100.0]),
+            rows_of("nvar", [1.0, 1.0, 1.0]),
+        ]
+    )
+    ours = pd.concat(
+        [
+            rows_of("darts_nbeats", [45.0, 50.0], preset="gilpin2023"),
+            rows_of("darts_tcn", [110.0, None, 121.0, 1.0], preset="gilpin2023"),
+            rows_of("darts_kalman", [190.0, 180.0], preset="gilpin2023"),
+            rows_of("esn", [81.0, 99.0, 99.0], preset="gilpin2023"),
+            rows_of("nvar", [0.0, 0.0, 0.0]),  # ours, not the study's
+        ]
+    )
+    lines = study_page.page(ours, figures).splitlines()
+    start = lines.index("## The same methods")
+    assert lines[start + 6 : start + 10] == [
+        "| nbeats | darts_nbeats:gilpin2023 | 45 | 47.5 | 2.5 | 2 |",
+        "| esn | esn:gilpin2023 | 90 | 99 | 9 | 3 |",
+        "| tcn | darts_tcn:gilpin2023 | 121 | 121 | 0 | 3 |",  # 200 for what failed
+        "| kalman | darts_kalman:gilpin2023 | 145 | 185 | 40 | 2 |",
+    ]
+    text = " ".join(lines[start:])
+    assert "3 of 4 medians are within 15" in text
+    assert "rank correlation with the published order of 1.00 (" in text
+    fewer = study_page.page(ours[ours["model"] != "esn"], figures)
+    assert "## The same methods" in fewer and "Kendall" not in fewer
 
 
 def test_a_model_that_failed_says_so_and_one_that_was_not_run_is_left_out() -> None:
@@ -78,11 +111,11 @@ def test_an_ablation_is_compared_window_by_window() -> None:
 
 
 def test_prediction_times_are_given_in_true_lyapunov_times_too() -> None:
-    published = pd.DataFrame(
+    figures = pd.DataFrame(
         {"model": ["theirs"], "system": ["Rossler"], "metric": [phyxmamba_page.PRIMARY]}
     )
     nothing = pd.DataFrame({"model": [], "preset": [], "metric": [], "value": [], "system": []})
-    text = phyxmamba_page.page(nothing.assign(fit_seconds=[]), published.assign(value=10.0))
+    text = phyxmamba_page.page(nothing.assign(fit_seconds=[]), figures.assign(value=10.0))
     [line] = [line for line in text.splitlines() if line.startswith("| theirs ")]
     # 0.1506 in the catalog of dysts; Sprott's book has 0.0714
     assert float(line.split("|")[3]) == pytest.approx(10 * 0.0714 / 0.1506, rel=0.03)

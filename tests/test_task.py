@@ -1,7 +1,7 @@
 """Suites are pure, validated data; a task's arrays follow the protocol, number for number."""
 
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 
 import systems
 from dysts_bench import task as task_module
+from dysts_bench.metrics import find
 from dysts_bench.task import (
     DataError,
     Protocol,
@@ -122,6 +123,8 @@ def test_standard_version_2_is_the_published_protocol():
         "noise": 0.0,
         "observe": "all",
         "precision": "double-double",
+        "noisy_truth": False,
+        "scale_of": "train",
     }
 
 
@@ -134,7 +137,56 @@ def test_every_suite_that_ships_can_be_read():
 def test_the_schema_and_the_protocol_have_the_same_fields():
     schema = task_module._schema()["properties"]["protocol"]
     names = [f.name for f in fields(Protocol)]
-    assert list(schema["properties"]) == schema["required"] == names
+    assert list(schema["properties"]) == names
+    required = [f.name for f in fields(Protocol) if f.default is MISSING]
+    assert schema["required"] == required  # a field with a default came after hashes were kept
+
+
+def test_tasks_keep_the_hashes_under_which_results_are_kept():
+    known = {
+        "standard": {"Lorenz": "41a5e3b5a359", "Rossler": "adbf4b0a36db"},
+        "gilpin2023": {"Lorenz": "ce000e92e9d2", "Rossler": "63e9ec05acdc"},
+        "phyxmamba": {"Lorenz": "f7786d0390f2", "Rossler": "c8ce57e15d74"},
+        "ablations": {"Lorenz": "b140464c460e"},
+    }
+    for suite, hashes in known.items():
+        assert {t.system: t.hash for t in tasks(read_suite(suite), list(hashes))} == hashes
+
+
+@pytest.mark.parametrize(("grain", "points"), [("fine", 100), ("coarse", 15)])
+def test_gilpin2021_is_one_coordinate_seen_and_judged_with_noise_or_without(grain, points):
+    [clean] = tasks(read_suite(f"gilpin2021_{grain}"), ["Lorenz"])
+    [noisy] = tasks(read_suite(f"gilpin2021_{grain}_noisy"), ["Lorenz"])
+    assert clock(clean) == clock(noisy)
+    assert clock(clean).dt == pytest.approx(1.5008 / points) and clock(clean).steps == 2 * points
+    quiet, loud = load(clean), load(noisy)
+    assert quiet.train.shape == (1, 10 * points, 1) and quiet.truth.shape == (1, 2 * points, 1)
+    assert quiet.validation.shape == (1, 12 * points, 1)
+    x = systems.load("Lorenz", edition="dysts").observables[0]
+    first = task_module.trajectories(clean, "test", observe=[x])
+    whole = [a.in_units(np.concatenate([a.contexts, a.truth], axis=1)) for a in (quiet, loud)]
+    assert whole[0] == pytest.approx(first)
+    noise = whole[1] - first
+    assert noise.std() == pytest.approx(0.2 * first.std(), rel=0.15)
+    assert noise[:, 10 * points :].std() == pytest.approx(0.2 * first.std(), rel=0.35)
+
+
+def test_the_long_task_goes_on_where_gilpin2023_ends():
+    [short], [long] = (tasks(read_suite(s), ["Lorenz"]) for s in ("gilpin2023", "gilpin2023_long"))
+    near, far = load(short), load(long)
+    assert far.truth.shape == (1, 5000, 3) and clock(long).dt == clock(short).dt
+    np.testing.assert_array_equal(near.train, far.train)
+    np.testing.assert_array_equal(near.truth, far.truth[:, :200])
+    assert clock(long).horizon == pytest.approx(50 * 1.5008 / 1.12144, rel=1e-4)
+
+
+def test_zhang2025_forecasts_ten_lyapunov_times_of_dysts_from_512_points():
+    [task] = tasks(read_suite("zhang2025"), ["Rossler"])
+    arrays, time = load(task), clock(task)
+    assert time.unit == pytest.approx(1 / 0.1505969) and time.dt == time.unit / 30
+    assert arrays.train.shape == (20, 512, 3) and arrays.truth.shape == (20, 300, 3)
+    assert np.array_equal(arrays.train, arrays.contexts)
+    assert find(task.metrics[0]).name == "smape_prediction_time"
 
 
 def test_gilpin2023_is_the_task_of_the_study():
@@ -189,6 +241,7 @@ def standard_text():
         ("[protocol]", "[protocol", "can't be read as TOML"),
         ("free_runs = 4", "free_runs = 0", "need free runs; protocol.free_runs is 0"),
         ('fit_on = "train"', 'fit_on = "context"', "6000 and 512"),
+        ("noise = 0.0", "noise = 0.0\nnoisy_truth = true", "noisy_truth needs noise, which is 0"),
         ('"Chua", "CellCycle"', '"Chau", "CellCycle"', "no system 'Chau'. Did you mean Chua"),
         ("also.five", "also.fiv", "profiles.quick.also: no subset is called 'fiv'. Did you mean"),
         ("seed = 0", 'seed = 0\nsystems = ["Lorentz"]', "systems: the catalog has no system 'Lor"),
@@ -313,6 +366,14 @@ def test_noise_is_seen_by_models_and_not_by_the_judge(system):
     np.testing.assert_allclose(raw, quiet.truth * quiet.std + quiet.mean, rtol=1e-12)
     difference = noisy.contexts * noisy.std + noisy.mean - quiet.contexts * quiet.std - quiet.mean
     assert 0.08 < difference.std() < 0.12
+
+
+def test_the_judge_may_have_the_noise_too(system):
+    quiet, noisy = load(a_task()), load(a_task(noise=0.1, noisy_truth=True))
+    for name in ("truth", "free_truth"):
+        difference = noisy.in_units(getattr(noisy, name)) - quiet.in_units(getattr(quiet, name))
+        assert 0.08 < difference.std() < 0.12
+    assert a_task(noise=0.1).hash != a_task(noise=0.1, noisy_truth=True).hash
 
 
 def test_only_the_first_observable_can_be_asked_for(system):
