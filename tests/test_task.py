@@ -180,6 +180,29 @@ def test_the_long_task_goes_on_where_gilpin2023_ends():
     assert clock(long).horizon == pytest.approx(50 * 1.5008 / 1.12144, rel=1e-4)
 
 
+def test_a_sweep_makes_a_task_of_each_length_which_differ_in_nothing_else():
+    suite = read_suite("scaling")
+    made = tasks(suite, ["Lorenz"])
+    assert [t.protocol.train_points for t in made] == [100, 316, 1000, 3162, 10000, 31623, 100000]
+    assert [t.name for t in made[:2]] == ["main-100/Lorenz", "main-316/Lorenz"]
+    assert len({t.hash for t in made}) == 7
+    fewer, more = (load(t) for t in made[:2])
+    np.testing.assert_array_equal(fewer.train, more.train[:, :100])  # a beginning, in equal units
+    for name in ("validation", "contexts", "truth", "std"):
+        np.testing.assert_array_equal(getattr(fewer, name), getattr(more, name))
+    assert fewer.validation.std(axis=(0, 1)) == pytest.approx([1, 1, 1])
+
+
+def test_a_context_has_one_length(tmp_path):
+    text = (task_module._SUITES / "gilpin2023.toml").read_text(encoding="utf-8")
+    text = text.replace('"gilpin2023"', '"mine"').replace('"dysts_periods.csv"', '"p.csv"')
+    (tmp_path / "p.csv").write_text("system,period\nLorenz,1.5\n")
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace("[protocol]", "[sweep]\ntrain_points = [500, 1000]\n[protocol]"))
+    with pytest.raises(SuiteError, match="a context has one length"):
+        read_suite(path)
+
+
 def test_zhang2025_forecasts_ten_lyapunov_times_of_dysts_from_512_points():
     [task] = tasks(read_suite("zhang2025"), ["Rossler"])
     arrays, time = load(task), clock(task)
@@ -241,6 +264,12 @@ def standard_text():
         ("[protocol]", "[protocol", "can't be read as TOML"),
         ("free_runs = 4", "free_runs = 0", "need free runs; protocol.free_runs is 0"),
         ('fit_on = "train"', 'fit_on = "context"', "6000 and 512"),
+        (
+            "[protocol]",
+            "[sweep]\ntrain_points = [9, 10]\n[protocol]",
+            "of the protocol, 6000; got 10",
+        ),
+        ("[protocol]", "[sweep]\ntrain_points = [6000]\n[protocol]", "sweep.train_points"),
         ("noise = 0.0", "noise = 0.0\nnoisy_truth = true", "noisy_truth needs noise, which is 0"),
         ('"Chua", "CellCycle"', '"Chau", "CellCycle"', "no system 'Chau'. Did you mean Chua"),
         ("also.five", "also.fiv", "profiles.quick.also: no subset is called 'fiv'. Did you mean"),

@@ -1,0 +1,170 @@
+"""docs/scaling.md: errors as training data and models grow, and the power laws they follow.
+
+python -m dysts_bench.scaling_page
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from dysts_bench import records
+from dysts_bench.leaderboard import PRIMARY, as_text, rows_of
+from dysts_bench.metrics import find
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "scaling.md"
+SUITE = "scaling"
+ERROR = "nrmse_at_1"
+RESAMPLES = 1000
+_SEED = 0  # of the bootstrap, so that the page can be made again
+OPENING = """# More data, larger models
+
+Generated from `results/reference/scaling/` by `python -m dysts_bench.scaling_page`; made by
+`dysts-bench run --suite scaling`.
+
+The forecasts of suite `standard`, from more and more points to learn from. The error is the root
+mean square over the first Lyapunov time, in standard deviations; a system's is the median over
+windows, then over seeds, and the table has medians over systems. A failure counts as worst. The
+exponent p is that of a power law, error ∝ 1/nᵖ, fitted to these medians by least squares of the
+logarithms, with its 95 % bootstrap interval over systems; r² says how far it is one.
+"""
+
+Scores = Float[np.ndarray, "systems sizes"]
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """error = c · size^(−exponent), with the exponent's 95 % interval over systems."""
+
+    exponent: float
+    low: float
+    high: float
+    r2: float  # of the logarithms
+
+
+def page(rows: "pd.DataFrame") -> str:
+    """The page in Markdown: errors and prediction times by training points, errors by size."""
+    import pandas as pd
+
+    errors, times = _by_length(rows, ERROR), _by_length(rows, PRIMARY)
+    lines = [OPENING, "## Errors\n"]
+    lines.append(_markdown({name: _with_law(table) for name, table in errors.items()}))
+    lines += ["## Valid prediction times, in Lyapunov times\n"]
+    lines.append(
+        _markdown({name: _heads(table.median(), table.columns) for name, table in times.items()})
+    )
+    sizes = pd.DataFrame(_of_sizes(rows))
+    if len(sizes):
+        most = rows["n_points"].max()
+        lines += [
+            "## Errors by the size of the model\n",
+            f"After {most:,} points. Sizes are fitted numbers, the median over systems.\n",
+            as_text(sizes, "markdown"),
+        ]
+    return "\n".join(lines)
+
+
+def power_law(sizes: Float[np.ndarray, " sizes"], scores: Scores) -> PowerLaw | None:
+    """Least squares of the logarithm of the median over systems on that of the size.
+
+    Sizes at which the median is 0 or infinite take no part; None where fewer than three are left,
+    for two points lie on every power law. Interval: percentiles over systems drawn
+    with replacement.
+    """
+
+    def slope(medians: Float[np.ndarray, " sizes"]) -> tuple[float, float]:
+        used = np.isfinite(medians) & (medians > 0)
+        if used.sum() < 3:
+            return np.nan, np.nan
+        x, y = np.log(sizes[used]), np.log(medians[used])
+        x, y = x - x.mean(), y - y.mean()
+        explained = (x @ y) ** 2 / (x @ x)
+        return -(x @ y) / (x @ x), explained / (y @ y) if y @ y else 1.0
+
+    exponent, r2 = slope(np.median(scores, axis=0))
+    if np.isnan(exponent):
+        return None
+    drawn = np.random.default_rng(_SEED).integers(0, len(scores), (RESAMPLES, len(scores)))
+    exponents = [slope(medians)[0] for medians in np.median(scores[drawn], axis=1)]
+    low, high = np.nanquantile(exponents, [0.025, 0.975])
+    return PowerLaw(float(exponent), float(low), float(high), float(r2))
+
+
+def _by_length(rows: "pd.DataFrame", metric: str) -> "dict[str, pd.DataFrame]":
+    """Systems × training points of each model: systems on which it was asked with all of them.
+
+    The worst value stands for a failure.
+    """
+    scores = rows_of(rows, metric).fillna({"value": find(metric).worst})
+    return {
+        model: _median(part, "n_points").dropna(how="any")
+        for model, part in scores.groupby("model", sort=True)
+    }
+
+
+def _median(rows: "pd.DataFrame", column: str) -> "pd.DataFrame":
+    """Systems × values of `column`: the median over windows, then over seeds."""
+    by_seed = rows.groupby(["system", column, "seed"], observed=True)["value"].median()
+    return by_seed.groupby(["system", column], observed=True).median().unstack(column)
+
+
+def _with_law(table: "pd.DataFrame") -> dict[str, object]:
+    sizes = table.columns.to_numpy(dtype=float)
+    law = power_law(sizes, table.to_numpy()) if len(table) else None
+    return _heads(table.median(), table.columns) | _told(law) | {"systems": len(table)}
+
+
+def _heads(medians: "pd.Series", lengths: "pd.Index") -> dict[str, object]:
+    return {f"{length:,}": medians[length] for length in lengths}
+
+
+def _told(law: PowerLaw | None) -> dict[str, object]:
+    if law is None:
+        return {"p": "", "r²": ""}
+    return {"p": f"{law.exponent:.2f} [{law.low:.2f}, {law.high:.2f}]", "r²": f"{law.r2:.2f}"}
+
+
+def _of_sizes(rows: "pd.DataFrame") -> list[dict[str, object]]:
+    """A row a model that was run in three sizes at least, at the most training points."""
+    rows = rows[rows["n_points"] == rows["n_points"].max()]
+    scores = rows_of(rows, ERROR).fillna({"value": find(ERROR).worst})
+    counts = [json.loads(text).get("parameters") for text in scores["hyperparameters"]]
+    scores = scores.assign(parameters=np.array(counts, dtype=float))
+    scores = scores.assign(base=scores["model"].str.partition(":")[0])
+    # A failure has no fitted numbers: it counts at the size that the model has elsewhere.
+    size = scores.groupby("model")["parameters"].median()
+    scores = scores.assign(size=scores["model"].map(size)).dropna(subset="size")
+    found = []
+    for base, part in scores.groupby("base", sort=True):
+        table = _median(part, "size").dropna(how="any")
+        if table.shape[1] < 3 or table.empty:
+            continue
+        medians = table.median()
+        law = power_law(table.columns.to_numpy(dtype=float), table.to_numpy())
+        span = ", ".join(f"{size:,.0f}: {medians[size]:.3g}" for size in table.columns)
+        found.append({"model": base, "sizes and errors": span, **_told(law)})
+    return found
+
+
+def _markdown(table: dict[str, dict[str, object]]) -> str:
+    import pandas as pd
+
+    frame = pd.DataFrame.from_dict(table, orient="index").rename_axis("model").reset_index()
+    return as_text(frame, "markdown")
+
+
+def main() -> None:
+    """Write the page of the reference rows."""
+    rows = records.load_results(ROOT / "results", SUITE)
+    PAGE.write_text(page(rows[rows["source"] == "reference"]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
