@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -344,9 +345,16 @@ def run(
     data_only: Annotated[
         bool, typer.Option(help="Make the data of the pending cells, no more.")
     ] = False,
+    shard: Annotated[
+        str | None, typer.Option(help="i/n: the i-th of n parts of the work, for job arrays.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Of a Dask cluster, tcp://host:8786, in place of --jobs.")
+    ] = None,
 ) -> None:
     """Fit, forecast, score; then the leaderboard. A run that was stopped goes on where it was."""
     from dysts_bench import display, records, runner, task
+    from dysts_bench.executors import WorkerError
     from dysts_bench.store import Store
 
     console = display.make_console()
@@ -359,7 +367,10 @@ def run(
             for specs, names in parts
             for cell in runner.cells(task.tasks(chosen, names), specs, seeds or settings.seeds)
         ]
+        if shard is not None:
+            cells = runner.shard(cells, *_part_of(shard))
         left_out = _left_out(settings, models, model or [])
+        executor = _executor(jobs, timeout or settings.timeout, memory, scheduler)
     store = Store(results / "local" / chosen.name)
     plan = runner.plan(cells, store, overwrite.value)
     console.print(
@@ -373,7 +384,6 @@ def run(
             f"--models '{left_out[0]}(weights=path)'",
             highlight=False,
         )
-    executor = _executor(jobs, timeout or settings.timeout, memory)
     facts = records.provenance(["dysts-bench", *sys.argv[1:]], runner.catalog_hash(), threads=1)
     done = len(plan.finished)
     try:
@@ -394,6 +404,9 @@ def run(
             highlight=False,
         )
         raise typer.Exit(130) from None
+    except WorkerError as error:
+        typer.echo(f"dysts-bench: {error}", err=True)
+        raise typer.Exit(2) from None
     _conclude(console, results, chosen)
 
 
@@ -438,6 +451,35 @@ def leaderboard(
             display.print_summaries(console, published.summaries(results, name), metric)
     else:
         print(as_text(table, format.value), end="")
+
+
+@app.command()
+def merge(
+    sources: Annotated[
+        list[Path], typer.Argument(help="Folders of results, from other machines or shards.")
+    ],
+    suite: SuiteName = "standard",
+    results: Results = Path("results"),
+) -> None:
+    """Take over the cells of other folders of results; then the leaderboard of all."""
+    from dysts_bench import display
+    from dysts_bench.store import Store
+    from dysts_bench.task import read_suite
+
+    with _readable_errors():
+        known = read_suite(suite)
+        own = Store(results / "local" / known.name)
+        for source in sources:
+            folder = source / "local" / known.name
+            if not (folder / "cells").is_dir():
+                raise ValueError(
+                    f"{source} holds no results of suite {known.name}: no {folder}/cells"
+                )
+        for source in sources:
+            merged = own.merge(Store(source / "local" / known.name))
+            torn = f"; {merged.damaged} damaged files left out" if merged.damaged else ""
+            print(f"{source}: {merged.taken} cells, {merged.replaced} in place of others{torn}")
+    _conclude(display.make_console(), results, known)
 
 
 @app.command()
@@ -541,6 +583,14 @@ def _left_out(profile: "Profile", names: str | None, files: list[str]) -> list[s
     return [name for name in models.names() if name not in included]
 
 
+def _part_of(text: str) -> tuple[int, int]:
+    """From `3/10`."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdigit() and count.isdigit()):
+        raise ValueError(f"--shard is i/n, such as 3/10, got {text!r}")
+    return int(number), int(count)
+
+
 def _profile(suite: "Suite", name: str) -> "Profile":
     if name not in suite.profiles:
         raise ValueError(f"no profile is called {name!r}. Known: {', '.join(suite.profiles)}")
@@ -550,9 +600,15 @@ def _profile(suite: "Suite", name: str) -> "Profile":
 # ---- what the commands do --------------------------------------------------------------------
 
 
-def _executor(jobs: int, timeout: float = 3600.0, memory: int | None = None) -> "Executor":
-    from dysts_bench.executors import Local, Serial
+def _executor(
+    jobs: int, timeout: float = 3600.0, memory: int | None = None, scheduler: str | None = None
+) -> "Executor":
+    from dysts_bench.executors import Dask, Local, Serial
 
+    if scheduler is not None:
+        if find_spec("distributed") is None:
+            raise ValueError("--scheduler needs Dask: pip install 'dysts-bench[dask]'")
+        return Dask(scheduler, timeout, memory)
     return Local(jobs, timeout, memory) if jobs else Serial()
 
 

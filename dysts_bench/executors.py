@@ -33,6 +33,7 @@ _THREADS = (
 )
 # What every worker needs, loaded once by the server that workers are forked from.
 _PRELOAD = ["numpy", "systems", "models", "dysts_bench.runner", "dysts_bench.metrics"]
+CONNECTING = 10.0  # seconds to wait for Dask's scheduler
 _POOLS_PER_RUN = 20  # a pool that breaks as a whole is replaced, but not for ever
 
 
@@ -49,6 +50,10 @@ class Failed:
 
     status: str
     message: str
+
+
+class WorkerError(ValueError):
+    """Workers are not set up for what they are asked to do: no job's fault."""
 
 
 @runtime_checkable
@@ -197,6 +202,63 @@ class Local:
                 initargs=(self.memory_mb,),
                 context=context,
             )
+
+
+@dataclass
+class Dask:
+    """Workers of a Dask cluster, on this machine or on many.
+
+    `scheduler`: its address, tcp://host:8786. Each job runs in a process of its own beneath a
+    worker, with the limits of `Local`: one that hangs or crashes holds or harms no worker. A job
+    whose worker dies is given to another, a few times.
+    """
+
+    scheduler: str
+    timeout: float = math.inf
+    memory_mb: int | None = None
+    _running: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def running(self) -> list[Any]:
+        return []  # the scheduler knows, and its dashboard shows it
+
+    def map(
+        self, function: Callable[[Job], Any], jobs: Iterable[Job]
+    ) -> Iterator[tuple[Job, Done | Failed]]:
+        from distributed import Client, as_completed
+
+        waiting = deque(jobs)
+        if not waiting:
+            return
+        alone = Local(1, self.timeout, self.memory_mb)
+        try:
+            client = Client(self.scheduler, set_as_default=False, timeout=CONNECTING)
+        except (OSError, ValueError) as error:
+            raise WorkerError(f"no Dask scheduler answers at {self.scheduler}: {error}") from error
+        with client:
+            finished, sent = as_completed(loop=client.loop), {}
+            while waiting or sent:
+                # some more than there are workers: none is idle, and the graph stays small
+                while waiting and len(sent) < 2 * max(1, sum(client.nthreads().values())):
+                    job = waiting.popleft()
+                    future = client.submit(_isolated, alone, function, job, pure=False)
+                    sent[future] = job
+                    finished.add(future)
+                future = next(finished)
+                error = future.exception()
+                if isinstance(error, WorkerError):
+                    raise error
+                yield sent.pop(future), future.result() if error is None else failure(error)
+
+
+def _isolated(alone: Local, function: Callable[[Job], Any], job: Job) -> Done | Failed:
+    """On a Dask worker: the job in a process of its own."""
+    if multiprocessing.current_process().daemon:
+        raise WorkerError(
+            "Dask's workers must be allowed to start processes, which jobs run in: start them with "
+            "the environment variable DASK_DISTRIBUTED__WORKER__DAEMON=False, or without a nanny"
+        )
+    [(_, outcome)] = alone.map(function, [job])
+    return outcome
 
 
 def _outcome(value: Any) -> Done | Failed:

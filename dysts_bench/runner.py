@@ -106,6 +106,22 @@ def plan(cells: Sequence[Cell], store: Store | None = None, overwrite: Overwrite
     return Plan(finished, pending)
 
 
+def shard(cells: Sequence[Cell], number: int, count: int) -> list[Cell]:
+    """The `number`th of `count` parts, from 1, as for the jobs of an array.
+
+    Drawn by hash, so that each has some of every model and system and they take about as long.
+    """
+    if not 1 <= number <= count:
+        raise ValueError(f"a shard is one of 1/{count} to {count}/{count}, got {number}/{count}")
+
+    def luck(index: int) -> str:
+        cell = cells[index]
+        return short_hash(canonical_json([cell.task.hash, cell.model.label, cell.seed]))
+
+    chosen = sorted(range(len(cells)), key=luck)[number - 1 :: count]
+    return [cells[index] for index in sorted(chosen)]
+
+
 def prepare(tasks: Sequence[Task], executor: Executor) -> Iterator[tuple[Task, Done | Failed]]:
     """Make the tasks' data, each task once instead of once in every worker."""
     return executor.map(work_on_data, tasks)
@@ -141,7 +157,7 @@ def execute(
     finally:
         if store is not None:
             planned = {cell.model.name for cell in [*plan.finished, *plan.pending]}
-            store.rebuild(planned, run_id, facts)
+            store.rebuild(planned, {run_id: facts})
 
 
 def key(cell: Cell) -> str:

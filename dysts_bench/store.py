@@ -21,6 +21,15 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
+class Merged:
+    """How many cells were taken over, how many of these in place of others, how many are torn."""
+
+    taken: int
+    replaced: int
+    damaged: int
+
+
+@dataclass(frozen=True)
 class Store:
     """The kept cells of a suite, `folder`/cells/<model>/*.jsonl, and the CSV files made of them."""
 
@@ -41,15 +50,63 @@ class Store:
         """Keep a cell in place of what was kept of it before."""
         write_cell(self._path(cell), key, rows)
 
-    def rebuild(self, models: Iterable[str], run_id: str, facts: Mapping[str, Any]) -> None:
-        """`<model>.csv` of all that is kept of these models, and this run in manifest.json."""
-        for model in sorted(models):
-            kept = list(self._whole_cells(model))
-            kept.sort(key=_place)
-            if kept:
-                path = self.folder / f"{file_name(model)}.csv"
-                records.write_csv(path, (row for rows in kept for row in rows))
-        self._add_to_manifest(run_id, facts)
+    def rebuild(self, models: Iterable[str], runs: Mapping[str, Mapping[str, Any]]) -> None:
+        """`<model>.csv` of all that is kept of these models, and these runs in manifest.json.
+
+        Runs that end at the same time in one folder wait for each other, so that the tables hold
+        what all of them kept.
+        """
+        from filelock import FileLock
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):
+            for model in sorted(models):
+                kept = list(self._whole_cells(model))
+                kept.sort(key=_place)
+                if kept:
+                    path = self.folder / f"{file_name(model)}.csv"
+                    records.write_csv(path, (row for rows in kept for row in rows))
+            every = {**self.runs(), **runs}
+            text = json.dumps({"runs": dict(sorted(every.items()))}, indent=1, ensure_ascii=False)
+            records.write_atomically(self._manifest, text + "\n")
+
+    def merge(self, other: "Store") -> Merged:
+        """Take over the cells of another folder, and make the tables anew.
+
+        A cell that is kept here under another key is replaced: the other's code, settings or
+        equations differ, and it is the one asked for. Damaged files are left where they are.
+        """
+        taken = replaced = damaged = 0
+        models = set()
+        for path in sorted((other.folder / "cells").glob("*/*.jsonl")):
+            try:
+                key, rows = _whole(path)[0], read_cell(path)
+            except RecordError as error:
+                log.warning("%s: not taken over", error)
+                damaged += 1
+                continue
+            models.add(rows[0].model)
+            own = self.folder / path.relative_to(other.folder)
+            before = _key_or_none(own)
+            if before != key:
+                write_cell(own, key, rows)
+                taken, replaced = taken + 1, replaced + (before is not None)
+        self.rebuild(models, other.runs())
+        return Merged(taken, replaced, damaged)
+
+    def runs(self) -> dict[str, Any]:
+        """What manifest.json says of the runs that cells come from, by `run_id`."""
+        try:
+            return dict(json.loads(self._manifest.read_text(encoding="utf-8"))["runs"])
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("%s is damaged (%s): begun anew", self._manifest, error)
+            return {}
+
+    @property
+    def _manifest(self) -> Path:
+        return self.folder / "manifest.json"
 
     def _whole_cells(self, model: str) -> Iterable[list[Result]]:
         for path in (self.folder / "cells" / file_name(model)).glob("*.jsonl"):
@@ -57,19 +114,6 @@ class Store:
                 yield read_cell(path)
             except RecordError as error:
                 log.warning("%s: left out of the results", error)
-
-    def _add_to_manifest(self, run_id: str, facts: Mapping[str, Any]) -> None:
-        path = self.folder / "manifest.json"
-        try:
-            runs = dict(json.loads(path.read_text(encoding="utf-8"))["runs"])
-        except FileNotFoundError:
-            runs = {}
-        except (ValueError, KeyError, TypeError) as error:
-            log.warning("%s is damaged (%s): begun anew", path, error)
-            runs = {}
-        runs[run_id] = facts
-        text = json.dumps({"runs": dict(sorted(runs.items()))}, indent=1, ensure_ascii=False)
-        records.write_atomically(path, text + "\n")
 
     def _path(self, cell: Cell) -> Path:
         rest = short_hash(canonical_json([cell.task.track, cell.task.edition, cell.model.variant]))
@@ -113,6 +157,13 @@ def _whole(path: Path) -> tuple[str, str]:
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is damaged: {error}") from error
     return head["key"], body
+
+
+def _key_or_none(path: Path) -> str | None:
+    try:
+        return _whole(path)[0]
+    except (FileNotFoundError, RecordError):
+        return None
 
 
 def _place(rows: list[Result]) -> tuple[str, str, str, int]:
