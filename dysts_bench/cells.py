@@ -20,7 +20,8 @@ import numpy as np
 import models as zoo
 import systems
 from dysts_bench.executors import Failed, failure
-from dysts_bench.metrics import METRICS, Facts, Score, find, score
+from dysts_bench.forecasts import Forecasts, read_forecasts
+from dysts_bench.metrics import METRICS, Score, find, score
 from dysts_bench.metrics.base import Data
 from dysts_bench.records import one_line
 from dysts_bench.task import DataError, Task, Windows, load
@@ -140,23 +141,39 @@ class Evaluation:
     predict_seconds: float | None = None
     peak_memory_mb: float | None = None
     data_hash: str = ""
+    forecasts: Forecasts = field(default_factory=dict)  # to be kept; empty if one has failed
 
 
-def work(cell: Cell) -> Evaluation | Failed:
-    """Run one cell. Never raises an Exception: it returns what went wrong."""
+def work(cell: Cell, *, keep: bool = False) -> Evaluation | Failed:
+    """Run one cell. Never raises an Exception: it returns what went wrong.
+
+    The evaluation brings the forecasts along if these are to be kept.
+    """
     measurable = _forget_peak_memory()
     try:
         windows = _windows(cell.task)
     except Exception as error:
         return _data_failure(error)
     try:
-        evaluation = evaluate(windows, cell.model.create(), cell.seed, cell.task.metrics)
+        evaluation = evaluate(windows, cell.model.create(), cell.seed, cell.task.metrics, keep=keep)
     except zoo.FitError as error:  # the model itself says that these data are not for it
         return Failed("unsupported", f"FitError: {error}")
     except Exception as error:
         return failure(error)
     evaluation.peak_memory_mb = _peak_memory_mb() if measurable else None
     return evaluation
+
+
+def work_again(cell: Cell, *, kept: Callable[[Cell], Path]) -> Evaluation | Failed:
+    """Score the forecasts of a cell that are `kept`: measurements and nothing else."""
+    try:
+        windows = _windows(cell.task)
+    except Exception as error:
+        return _data_failure(error)
+    try:
+        return rescore(windows, read_forecasts(kept(cell))[1], cell.task.metrics)
+    except Exception as error:
+        return failure(error)
 
 
 def work_on_data(task: Task) -> Failed | None:
@@ -169,7 +186,12 @@ def work_on_data(task: Task) -> Failed | None:
 
 
 def evaluate(
-    windows: Windows, model: zoo.Forecaster, seed: int, metrics: Iterable[str] = tuple(METRICS)
+    windows: Windows,
+    model: zoo.Forecaster,
+    seed: int,
+    metrics: Iterable[str] = tuple(METRICS),
+    *,
+    keep: bool = False,
 ) -> Evaluation:
     """Fit, forecast the test windows and the free runs, score both by the metrics named.
 
@@ -186,13 +208,26 @@ def evaluate(
         for data in [kind for kind in _abilities(model, windows) if kind in asked]:
             start = time.perf_counter()
             try:
-                truth, forecast = _forecast(data, fitted, windows, seed)
+                forecast = _forecast(data, fitted, windows, seed)
                 if data in ("windows", "free_runs"):  # what every model does
                     evaluation.predict_seconds += time.perf_counter() - start  # type: ignore[operator]
-                scores = _measured(truth, forecast, windows.facts, data, metrics)
-                evaluation.measurements += scores
+                evaluation.measurements += _measured(windows, forecast, data, metrics)
+                evaluation.forecasts[data] = forecast
             except Exception as error:
                 evaluation.measurements += no_values(failure(error), metrics, (data,))
+                keep = False  # a failure is not made again from what is left
+    if not keep:
+        evaluation.forecasts = {}
+    return evaluation
+
+
+def rescore(windows: Windows, forecasts: Forecasts, metrics: Iterable[str]) -> Evaluation:
+    """The measurements that `evaluate` makes of these forecasts; raises what a metric raises."""
+    metrics = list(metrics)
+    evaluation = Evaluation(data_hash=windows.data_hash)
+    with np.errstate(all="ignore"):
+        for data, forecast in forecasts.items():
+            evaluation.measurements += _measured(windows, forecast, data, metrics)
     return evaluation
 
 
@@ -234,10 +269,8 @@ def _abilities(model: zoo.Forecaster, windows: Windows) -> list[Data]:
     return kinds
 
 
-def _forecast(
-    data: Data, fitted: list[zoo.Forecaster], windows: Windows, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and forecast, in the shapes of this kind of data, in the system's own units:
+def _forecast(data: Data, fitted: list[zoo.Forecaster], windows: Windows, seed: int) -> np.ndarray:
+    """In the shape of this kind of data and the system's own units:
 
     sMAPE and the like depend on the origin. Exponents are per unit of time anyway.
     """
@@ -249,23 +282,25 @@ def _forecast(
 
     if data == "exponents":
         assert isinstance(model, zoo.Differentiable)
-        known, contexts = windows.spectrum, seen(windows.free_contexts)
-        found = model.lyapunov_exponents(contexts, protocol.exponent_steps, len(known))
-        return np.tile(known, (len(found), 1)), found
+        contexts, count = seen(windows.free_contexts), len(windows.spectrum)
+        return model.lyapunov_exponents(contexts, protocol.exponent_steps, count)
     if data == "free_runs":
-        truth = windows.free_truth
-        forecast = model.predict(seen(windows.free_contexts), truth.shape[1])
-        return windows.in_units(truth), in_units(forecast)
-    truth = windows.truth
-    parts = []
+        return in_units(model.predict(seen(windows.free_contexts), protocol.free_steps))
+    steps, parts = windows.truth.shape[1], []
     for one, contexts in zip(fitted, np.split(seen(windows.contexts), len(fitted)), strict=True):
         if data == "windows":
-            parts.append(one.predict(contexts, truth.shape[1]))
+            parts.append(one.predict(contexts, steps))
         else:
             assert isinstance(one, zoo.Sampler)
-            parts.append(one.sample(contexts, truth.shape[1], protocol.samples, seed=seed))
-    forecast = np.concatenate(parts, axis=0 if data == "windows" else 1)
-    return windows.in_units(truth), in_units(forecast)
+            parts.append(one.sample(contexts, steps, protocol.samples, seed=seed))
+    return in_units(np.concatenate(parts, axis=0 if data == "windows" else 1))
+
+
+def _truth(data: Data, windows: Windows) -> np.ndarray:
+    """What a forecast of this kind is compared with."""
+    if data == "exponents":
+        return np.tile(windows.spectrum, (len(windows.free_contexts), 1))
+    return windows.in_units(windows.free_truth if data == "free_runs" else windows.truth)
 
 
 def no_values(
@@ -281,14 +316,15 @@ def no_values(
 
 
 def _measured(
-    truth: np.ndarray, forecast: np.ndarray, facts: Facts, data: Data, metrics: list[str]
+    windows: Windows, forecast: np.ndarray, data: Data, metrics: list[str]
 ) -> list[Measurement]:
     """Scores as rows. A forecast that is not finite from its first step on has no value."""
     absent = ~np.isfinite(_first_step(forecast, data)).all(axis=1)
     if absent.all():
         nothing = Failed("nan", "no forecast: NaN or infinity from its first step on")
         return no_values(nothing, metrics, (data,))
-    scores = score(truth, forecast, facts, data=data, metrics=metrics)
+    truth = _truth(data, windows)
+    scores = score(truth, forecast, windows.facts, data=data, metrics=metrics)
     return [measurement for each in scores for measurement in _rows_of(each, absent)]
 
 

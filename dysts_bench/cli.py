@@ -351,6 +351,12 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option(help="Of a Dask cluster, tcp://host:8786, in place of --jobs.")
     ] = None,
+    keep_forecasts: Annotated[
+        bool,
+        typer.Option(
+            help="Keep forecasts too, 1 to 10 MB a cell: other metrics then need no other fit."
+        ),
+    ] = False,
 ) -> None:
     """Fit, forecast, score; then the leaderboard. A run that was stopped goes on where it was."""
     from dysts_bench import display, records, runner, task
@@ -375,7 +381,8 @@ def run(
     plan = runner.plan(cells, store, overwrite.value)
     console.print(
         f"{chosen.name}: {_told(parts)}: {len(cells)} cells; "
-        f"{len(plan.finished)} finished before, {len(plan.pending)} to run",
+        f"{len(plan.finished)} finished before, {len(plan.pending)} to run"
+        + (f", {len(plan.to_rescore)} to score anew" if plan.to_rescore else ""),
         highlight=False,
     )
     if left_out:
@@ -385,15 +392,20 @@ def run(
             highlight=False,
         )
     facts = records.provenance(["dysts-bench", *sys.argv[1:]], runner.catalog_hash(), threads=1)
-    done = len(plan.finished)
+    done, to_do = len(plan.finished), len(plan.pending) + len(plan.to_rescore)
     try:
         without_data = _prepare(plan.tasks, executor, console)
         if data_only:
             raise typer.Exit(1 if without_data else 0)
         doing = partial(_doing, executor)
-        with display.progress(console, "models", len(plan.pending), doing) as bar:
+        with display.progress(console, "models", to_do, doing) as bar:
             for _, rows in runner.execute(
-                plan, executor, facts, store=store, without_data=without_data
+                plan,
+                executor,
+                facts,
+                store=store,
+                without_data=without_data,
+                keep_forecasts=keep_forecasts,
             ):
                 done += 1
                 bar.advance(failed=runner.has_failed(rows))

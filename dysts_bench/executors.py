@@ -235,7 +235,8 @@ class Dask:
         except (OSError, ValueError) as error:
             raise WorkerError(f"no Dask scheduler answers at {self.scheduler}: {error}") from error
         with client:
-            finished, sent = as_completed(loop=client.loop), {}
+            finished = as_completed(loop=client.loop)
+            sent: dict[Any, Job] = {}
             while waiting or sent:
                 # some more than there are workers: none is idle, and the graph stays small
                 while waiting and len(sent) < 2 * max(1, sum(client.nthreads().values())):
@@ -244,10 +245,10 @@ class Dask:
                     sent[future] = job
                     finished.add(future)
                 future = next(finished)
-                error = future.exception()
-                if isinstance(error, WorkerError):
-                    raise error
-                yield sent.pop(future), future.result() if error is None else failure(error)
+                raised = future.exception()
+                if isinstance(raised, WorkerError):
+                    raise raised
+                yield sent.pop(future), future.result() if raised is None else failure(raised)
 
 
 def _isolated(alone: Local, function: Callable[[Job], Any], job: Job) -> Done | Failed:

@@ -6,18 +6,28 @@ an executor and keeps each as it finishes; `run` is all of it in one call.
 
 import hashlib
 import inspect
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
-from functools import cache
+from dataclasses import asdict, astuple, dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import models as zoo
 import systems
 from dysts_bench import metrics, records
-from dysts_bench.cells import Cell, Evaluation, ModelSpec, no_values, work, work_on_data
+from dysts_bench.cells import (
+    Cell,
+    Evaluation,
+    ModelSpec,
+    no_values,
+    work,
+    work_again,
+    work_on_data,
+)
 from dysts_bench.executors import Done, Executor, Failed, Serial, failure
+from dysts_bench.forecasts import origin_of, write_forecasts
 from dysts_bench.metrics import find
 from dysts_bench.records import RecordError, Result, canonical_json, short_hash
 from dysts_bench.store import Store
@@ -30,15 +40,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells that a store already holds, and those that have to run."""
+    """Cells that a store already holds, that have to run, that are scored anew and no more."""
 
     finished: list[Cell]
     pending: list[Cell]
+    to_rescore: list[Cell] = field(default_factory=list)
 
     @property
     def tasks(self) -> list[Task]:
-        """The tasks whose data the pending cells need, in order."""
-        return list(dict.fromkeys(cell.task for cell in self.pending))
+        """The tasks whose data are needed, in order."""
+        return list(dict.fromkeys(cell.task for cell in [*self.pending, *self.to_rescore]))
 
 
 def run(
@@ -82,13 +93,14 @@ def cells(tasks: Iterable[Task], models: Iterable[ModelSpec], seeds: int) -> lis
 def plan(cells: Sequence[Cell], store: Store | None = None, overwrite: Overwrite = "never") -> Plan:
     """Which cells are kept and which have to run.
 
-    A kept cell runs again if its file is damaged, if anything that decides its result has changed
+    Of a cell whose forecasts are kept, and would be the same, only the scores are made anew. A kept
+    cell runs again if its file is damaged, if anything that decides its result has changed
     (of a user's model, the text of its file, not what that imports), or if `overwrite` says so
     ("only-failed": a timeout, out of memory, a crash, or no value at all).
     """
     if store is None or overwrite == "always":
         return Plan([], list(cells))
-    finished, pending, changed = [], [], 0
+    finished, pending, to_rescore, changed = [], [], [], 0
     for cell in cells:
         try:
             kept = store.key(cell)
@@ -96,6 +108,9 @@ def plan(cells: Sequence[Cell], store: Store | None = None, overwrite: Overwrite
             log.warning("%s: it runs again", error)
             kept = None
         if kept is not None and kept != key(cell):
+            if origin_of(store.forecasts(cell)) == origin(cell):
+                to_rescore.append(cell)
+                continue
             changed, kept = changed + 1, None
         if kept is None or (overwrite == "only-failed" and has_failed(store.read(cell))):
             pending.append(cell)
@@ -103,7 +118,7 @@ def plan(cells: Sequence[Cell], store: Store | None = None, overwrite: Overwrite
             finished.append(cell)
     if changed:
         log.warning("%d cells run again: code, settings or equations have changed", changed)
-    return Plan(finished, pending)
+    return Plan(finished, pending, to_rescore)
 
 
 def shard(cells: Sequence[Cell], number: int, count: int) -> list[Cell]:
@@ -134,6 +149,7 @@ def execute(
     *,
     store: Store | None = None,
     without_data: Mapping[Task, Failed] | None = None,
+    keep_forecasts: bool = False,
 ) -> Iterator[tuple[Cell, list[Result]]]:
     """Run the pending cells and yield each with its rows, once they are safely in `store`.
 
@@ -150,32 +166,57 @@ def execute(
     try:
         for cell, failed in hopeless.items():
             yield cell, _keep(cell, Evaluation(no_values(failed, cell.task.metrics)), run_id, store)
-        for cell, outcome in executor.map(work, [cell for cell in cells if cell not in hopeless]):
+        hopeful = [cell for cell in cells if cell not in hopeless]
+        if plan.to_rescore:
+            assert store is not None
+            for cell, again in _rescored(plan.to_rescore, executor, run_id, store):
+                if again is None:
+                    hopeful.append(cell)
+                else:
+                    yield cell, again
+        for cell, outcome in executor.map(partial(work, keep=keep_forecasts), hopeful):
             if isinstance(outcome, Failed):
                 outcome = Done(Evaluation(no_values(outcome, cell.task.metrics)))
             yield cell, _keep(cell, outcome.value, run_id, store)
     finally:
         if store is not None:
-            planned = {cell.model.name for cell in [*plan.finished, *plan.pending]}
+            planned = {c.model.name for c in [*plan.finished, *plan.pending, *plan.to_rescore]}
             store.rebuild(planned, {run_id: facts})
 
 
 def key(cell: Cell) -> str:
     """A hash of all that decides a cell's result: while it stays the same, the result holds."""
     entry, time, spectrum = _of_task(cell.task)
-    model = _of_model(cell.model)
-    everything = {
+    everything = _of_forecasts(cell) | {
         "task": cell.task.hash,
         "system": entry,
         "clock": None if time is None else astuple(time),
         "spectrum": spectrum,
+        "metrics": _metrics_code(),
+    }
+    return short_hash(canonical_json(everything))
+
+
+def origin(cell: Cell) -> str:
+    """A hash of all that decides a cell's forecasts, which are the same for other metrics."""
+    entry, time, spectrum = _of_task(cell.task)
+    everything = _of_forecasts(cell) | {
+        "task": replace(cell.task, metrics=()).hash,
+        "system": entry,
+        "clock": None if time is None else astuple(time),
+        "exponents": len(spectrum),
+    }
+    return short_hash(canonical_json(everything))
+
+
+def _of_forecasts(cell: Cell) -> dict[str, Any]:
+    model = _of_model(cell.model)
+    return {
         "model": [cell.model.label, model.hyperparameters, _background(model), model.code],
         "seed": cell.seed,
         "integrator": METHOD,
-        "metrics": _metrics_code(),
         "version": records.version(),
     }
-    return short_hash(canonical_json(everything))
 
 
 def catalog_hash() -> str:
@@ -183,14 +224,47 @@ def catalog_hash() -> str:
     return short_hash(canonical_json([[name, systems.load(name).hash] for name in systems.names()]))
 
 
-def _keep(cell: Cell, evaluation: Evaluation, run_id: str, store: Store | None) -> list[Result]:
-    rows = _rows(cell, evaluation, run_id)
+def _rescored(
+    cells: Sequence[Cell], executor: Executor, run_id: str, store: Store
+) -> Iterator[tuple[Cell, list[Result] | None]]:
+    """Kept forecasts with new measurements; all else of a cell's rows stays as it was.
+
+    None for a cell whose forecasts turn out to be damaged, or can't be scored: it has to run.
+    """
+    for cell, outcome in executor.map(partial(work_again, kept=store.forecasts), cells):
+        if isinstance(outcome, Failed):
+            log.warning(
+                "%s, %s: it runs again: %s", cell.task.name, cell.model.label, outcome.message
+            )
+            yield cell, None
+            continue
+        before = store.read(cell)[0]
+        evaluation = replace(
+            outcome.value,
+            hyperparameters=json.loads(before.hyperparameters),
+            fit_seconds=before.fit_seconds,
+            predict_seconds=before.predict_seconds,
+            peak_memory_mb=before.peak_memory_mb,
+        )
+        yield cell, _keep(cell, evaluation, run_id, store, before.hardware_id)
+
+
+def _keep(
+    cell: Cell,
+    evaluation: Evaluation,
+    run_id: str,
+    store: Store | None,
+    hardware_id: str | None = None,
+) -> list[Result]:
+    rows = _rows(cell, evaluation, run_id, hardware_id or records.hardware_id())
     if store is not None:
+        if evaluation.forecasts:
+            write_forecasts(store.forecasts(cell), origin(cell), evaluation.forecasts)
         store.write(cell, key(cell), rows)
     return rows
 
 
-def _rows(cell: Cell, evaluation: Evaluation, run_id: str) -> list[Result]:
+def _rows(cell: Cell, evaluation: Evaluation, run_id: str, hardware_id: str) -> list[Result]:
     task = cell.task
     entry, time, _ = _of_task(task)
     used = evaluation.hyperparameters or _of_model(cell.model).hyperparameters
@@ -213,7 +287,7 @@ def _rows(cell: Cell, evaluation: Evaluation, run_id: str) -> list[Result]:
             fit_seconds=evaluation.fit_seconds,
             predict_seconds=evaluation.predict_seconds,
             peak_memory_mb=evaluation.peak_memory_mb,
-            hardware_id=records.hardware_id(),
+            hardware_id=hardware_id,
             catalog_hash=entry,
             data_hash=evaluation.data_hash,
             version=records.version(),

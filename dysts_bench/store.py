@@ -115,6 +115,11 @@ class Store:
             except RecordError as error:
                 log.warning("%s: left out of the results", error)
 
+    def forecasts(self, cell: Cell) -> Path:
+        """Where the forecasts of a cell are kept, if they are."""
+        path = self._path(cell)
+        return self.folder / "forecasts" / path.parent.name / f"{path.stem}.npz"
+
     def _path(self, cell: Cell) -> Path:
         rest = short_hash(canonical_json([cell.task.track, cell.task.edition, cell.model.variant]))
         file = f"{file_name(cell.task.system)}.{cell.seed}.{rest[:8]}.jsonl"

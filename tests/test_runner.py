@@ -18,7 +18,7 @@ import pytest
 from dysts_bench import cells as cells_module
 from dysts_bench import runner
 from dysts_bench import task as task_module
-from dysts_bench.cells import Cell, ModelSpec, evaluate, split_list
+from dysts_bench.cells import Cell, ModelSpec, _fit, evaluate, split_list
 from dysts_bench.executors import Failed, Local, Serial
 from dysts_bench.leaderboard import as_text, leaderboard
 from dysts_bench.metrics import METRICS, Score, find
@@ -557,6 +557,84 @@ def test_overwrite_decides_about_finished_cells(tmp_path, mine):
     assert complete(cells, store, overwrite="never") == 0
     assert complete(cells, store, overwrite="only-failed") == 4
     assert complete(cells, store, overwrite="always") == 6
+
+
+# ---- kept forecasts --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(tmp_path, mine):
+    """Two cells whose forecasts are kept, in a store."""
+    store = Store(tmp_path / "results" / "local" / "tiny")
+    todo = plan([Cell(task(), mine(name), 0) for name in ("Able", "Remembers")], store)
+    list(execute(todo, Serial(), FACTS, store=store, keep_forecasts=True))
+    return store, todo.pending
+
+
+def forbid_fits(monkeypatch):
+    def fit(*arguments):
+        raise AssertionError("it was fitted again")
+
+    monkeypatch.setattr(cells_module, "_fit", fit)
+
+
+def test_changed_metrics_are_scored_from_kept_forecasts_without_a_fit(kept, monkeypatch):
+    store, cells = kept
+    before = [store.read(cell) for cell in cells]
+    forbid_fits(monkeypatch)
+    monkeypatch.setattr(runner, "_metrics_code", lambda: "of tomorrow")
+    todo = plan(cells, store)
+    assert (todo.finished, todo.pending, todo.to_rescore) == ([], [], cells)
+    after = [rows for _, rows in execute(todo, Serial(), {"command": ["again"]}, store=store)]
+    assert [[replace(row, run_id="") for row in rows] for rows in after] == [
+        [replace(row, run_id="") for row in rows] for rows in before
+    ]
+    assert plan(cells, store).finished == cells
+
+
+def test_a_metric_that_a_suite_gains_needs_no_fit(kept, monkeypatch):
+    store, cells = kept
+    forbid_fits(monkeypatch)
+    richer = [replace(c, task=replace(c.task, metrics=(*METRICS_ASKED, "mae"))) for c in cells]
+    todo = plan(richer, store)
+    assert todo.to_rescore == richer
+    for _, rows in execute(todo, Serial(), FACTS, store=store):
+        assert next(row.value for row in rows if row.metric == "mae") > 0
+
+
+def test_forecasts_that_would_be_others_now_are_not_scored(kept, mine, tmp_path):
+    store, cells = kept
+    other_seed = [replace(cell, seed=1) for cell in cells]
+    assert plan(other_seed, store).pending == other_seed
+    path = tmp_path / "mine.py"
+    path.write_text(path.read_text() + "\n# the author changed something")
+    runner._of_model.cache_clear()
+    assert plan(cells, store).pending == cells
+
+
+def test_damaged_forecasts_are_noticed_and_the_cell_runs_again(kept, monkeypatch):
+    store, cells = kept
+    monkeypatch.setattr(runner, "_metrics_code", lambda: "of tomorrow")
+    path = store.forecasts(cells[0])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    todo = plan(cells, store)
+    assert (todo.pending, todo.to_rescore) == ([cells[0]], [cells[1]])
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    todo = plan(cells, store)
+    assert todo.to_rescore == cells  # a flipped bit is seen when it is read
+    fits = []
+    monkeypatch.setattr(cells_module, "_fit", lambda *all: fits.append(1) or _fit(*all))
+    rows = dict(execute(todo, Serial(), FACTS, store=store))
+    assert len(fits) == 1 and {row.status for row in rows[cells[0]]} == {"ok"}
+
+
+def test_forecasts_of_a_cell_that_failed_in_part_are_not_kept(tmp_path, mine):
+    store = Store(tmp_path / "results")
+    cell = Cell(task(), mine("RaisesInFreeRuns"), 0)
+    list(execute(plan([cell], store), Serial(), FACTS, store=store, keep_forecasts=True))
+    assert not store.forecasts(cell).exists()
 
 
 # ---- worker processes ------------------------------------------------------------------------
