@@ -21,12 +21,11 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dysts_bench.cells import ModelSpec
     from dysts_bench.executors import Executor, Failed
-    from dysts_bench.task import Profile, Suite, Task
+    from dysts_bench.runner import Plan
+    from dysts_bench.store import Store
+    from dysts_bench.task import Suite, Task
     from systems.calibrate import Measured
-
-    Part = tuple[list[ModelSpec], list[str]]  # models, and the systems they run on
 
 app = typer.Typer(
     help="Benchmark forecasters on chaotic systems.",
@@ -75,6 +74,26 @@ class SplitBy(StrEnum):
 
 SuiteName = Annotated[str, typer.Option(help="A suite's name, or a TOML file of your own.")]
 Systems = Annotated[str, typer.Option(help="Names separated by commas, or all.")]
+ProfileName = Annotated[str, typer.Option(help="quick, standard or full")]
+OfSuite = Annotated[
+    str, typer.Option(help="Names separated by commas, a subset of the suite, or all it has.")
+]
+Models = Annotated[
+    str | None,
+    typer.Option(
+        help="Names separated by commas, or all; default: the profile's. "
+        "With hyperparameters: esn(units=300)."
+    ),
+]
+OwnModels = Annotated[
+    list[str] | None, typer.Option(help="A model of yours, file.py:Class. Its code is run.")
+]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, help="For stochastic models; default: the profile's.")
+]
+Timeout = Annotated[
+    float | None, typer.Option(min=0.001, help="Seconds a cell; default: the profile's.")
+]
 Jobs = Annotated[int, typer.Option(min=0, help="Worker processes; 0: this process alone.")]
 Results = Annotated[Path, typer.Option(help="The folder of results.")]
 CORES = os.cpu_count() or 1
@@ -153,7 +172,9 @@ def generate(
     jobs: Annotated[int, typer.Option(min=1, help="Threads.")] = CORES,
 ) -> None:
     """Trajectories of any systems: .npz, parquet or arrow; whole, in parts, or as a stream."""
+    import systems as catalog
     from dysts_bench import display, generation
+    from dysts_bench.selection import system_names
     from systems.perturbation import PerturbationError
 
     console = display.make_console()
@@ -168,7 +189,9 @@ def generate(
     }
     with _readable_errors():
         try:
-            names = _system_names(systems) if tag is None else _names_with_tag(tag, systems)
+            if tag is not None and systems != "all":
+                raise ValueError("--systems and --tag are two ways of choosing; give one of them.")
+            names = catalog.names(tag=tag) if tag is not None else system_names(systems)
             if stream:
                 if noise or perturb or split:
                     raise ValueError("a stream takes no noise, perturb or split.")
@@ -220,12 +243,13 @@ def calibrate(
     ] = False,
 ) -> None:
     """Measure what the catalog says of systems, and write it there. May be stopped and resumed."""
+    from dysts_bench.selection import system_names
     from systems.calibrate import calibrate_catalog
     from systems.literature import measure_literature
 
     failed = False
     with _readable_errors():
-        names = _system_names(systems)
+        names = system_names(systems)
         measured = (
             measure_literature(names, seconds=seconds, again=again)
             if literature
@@ -256,6 +280,7 @@ def certify(
     ] = None,
 ) -> None:
     """Measure how long trajectories are right, and write it there. May be stopped and resumed."""
+    from dysts_bench.selection import system_names
     from systems.catalog import CATALOG
     from systems.certify import PRECISIONS, certify_catalog
     from systems.trajectory import optional
@@ -270,7 +295,7 @@ def certify(
         except ImportError as error:
             raise ValueError(error) from None
         for outcome in certify_catalog(
-            _system_names(systems),
+            system_names(systems),
             precisions=[known for known in PRECISIONS if known in chosen],
             edition=edition.value,
             starts=starts,
@@ -316,27 +341,13 @@ def check(
 @app.command()
 def run(
     suite: SuiteName = "standard",
-    profile: Annotated[str, typer.Option(help="quick, standard or full")] = "quick",
-    systems: Annotated[
-        str, typer.Option(help="Names separated by commas, a subset of the suite, or all it has.")
-    ] = "all",
-    models: Annotated[
-        str | None,
-        typer.Option(
-            help="Names separated by commas, or all; default: the profile's. "
-            "With hyperparameters: esn(units=300)."
-        ),
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option(help="A model of yours, file.py:Class. Its code is run.")
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="For stochastic models; default: the profile's.")
-    ] = None,
+    profile: ProfileName = "quick",
+    systems: OfSuite = "all",
+    models: Models = None,
+    model: OwnModels = None,
+    seeds: Seeds = None,
     jobs: Jobs = CORES,
-    timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds a cell; default: the profile's.")
-    ] = None,
+    timeout: Timeout = None,
     memory: Annotated[int | None, typer.Option(min=1, help="Megabytes a worker (Linux).")] = None,
     results: Results = Path("results"),
     overwrite: Annotated[
@@ -359,67 +370,67 @@ def run(
     ] = False,
 ) -> None:
     """Fit, forecast, score; then the leaderboard. A run that was stopped goes on where it was."""
-    from dysts_bench import display, records, runner, task
-    from dysts_bench.executors import WorkerError
+    from dysts_bench import display, runner, task
+    from dysts_bench.selection import Selection, shard_of
     from dysts_bench.store import Store
 
     console = display.make_console()
     with _readable_errors():
-        chosen = task.read_suite(suite)
-        settings = _profile(chosen, profile)
-        parts = _parts(chosen, settings, systems, models, model or [])
-        cells = [
-            cell
-            for specs, names in parts
-            for cell in runner.cells(task.tasks(chosen, names), specs, seeds or settings.seeds)
-        ]
+        chosen = Selection.of(task.read_suite(suite), profile, systems, models, model or [])
+        cells = chosen.cells(seeds)
         if shard is not None:
-            cells = runner.shard(cells, *_part_of(shard))
-        left_out = _left_out(settings, models, model or [])
-        executor = _executor(jobs, timeout or settings.timeout, memory, scheduler)
-    store = Store(results / "local" / chosen.name)
+            cells = runner.shard(cells, *shard_of(shard))
+        executor = _executor(jobs, timeout or chosen.profile.timeout, memory, scheduler)
+    store = Store(results / "local" / chosen.suite.name)
     plan = runner.plan(cells, store, overwrite.value)
     console.print(
-        f"{chosen.name}: {_told(parts)}: {len(cells)} cells; "
+        f"{chosen.suite.name}: {chosen.told()}: {len(cells)} cells; "
         f"{len(plan.finished)} finished before, {len(plan.pending)} to run"
         + (f", {len(plan.to_rescore)} to score anew" if plan.to_rescore else ""),
         highlight=False,
     )
-    if left_out:
+    if chosen.left_out:
         console.print(
-            f"{', '.join(left_out)} need weights and are left out; named one by one they run: "
-            f"--models '{left_out[0]}(weights=path)'",
+            f"{', '.join(chosen.left_out)} need weights and are left out; named one by one they "
+            f"run: --models '{chosen.left_out[0]}(weights=path)'",
             highlight=False,
         )
-    facts = records.provenance(["dysts-bench", *sys.argv[1:]], runner.catalog_hash(), threads=1)
-    done, to_do = len(plan.finished), len(plan.pending) + len(plan.to_rescore)
-    try:
-        without_data = _prepare(plan.tasks, executor, console)
-        if data_only:
-            raise typer.Exit(1 if without_data else 0)
-        doing = partial(_doing, executor)
-        with display.progress(console, "models", to_do, doing) as bar:
-            for _, rows in runner.execute(
-                plan,
-                executor,
-                facts,
-                store=store,
-                without_data=without_data,
-                keep_forecasts=keep_forecasts,
-            ):
-                done += 1
-                bar.advance(failed=runner.has_failed(rows))
-    except KeyboardInterrupt:
-        console.print(
-            f"Stopped with {done} of {len(cells)} cells kept in {store.folder}; "
-            "the same command goes on from there.",
-            highlight=False,
-        )
-        raise typer.Exit(130) from None
-    except WorkerError as error:
-        typer.echo(f"dysts-bench: {error}", err=True)
-        raise typer.Exit(2) from None
-    _conclude(console, results, chosen)
+    _carry_out(plan, executor, store, console, data_only=data_only, keep_forecasts=keep_forecasts)
+    _conclude(console, results, chosen.suite)
+
+
+@app.command()
+def rescore(
+    suite: SuiteName = "standard",
+    profile: ProfileName = "quick",
+    systems: OfSuite = "all",
+    models: Models = None,
+    model: OwnModels = None,
+    seeds: Seeds = None,
+    jobs: Jobs = CORES,
+    timeout: Timeout = None,
+    results: Results = Path("results"),
+) -> None:
+    """Score kept forecasts where metrics have changed; `run` would do so, and fit the rest."""
+    from dysts_bench import display, runner, task
+    from dysts_bench.selection import Selection
+    from dysts_bench.store import Store
+
+    console = display.make_console()
+    with _readable_errors():
+        chosen = Selection.of(task.read_suite(suite), profile, systems, models, model or [])
+        cells = chosen.cells(seeds)
+        executor = _executor(jobs, timeout or chosen.profile.timeout)
+    store = Store(results / "local" / chosen.suite.name)
+    plan = runner.plan(cells, store)
+    console.print(
+        f"{chosen.suite.name}: {len(plan.to_rescore)} of {len(cells)} cells to score anew, "
+        f"{len(plan.finished)} are as they should be, {len(plan.pending)} have no forecasts that "
+        "hold and are left alone",
+        highlight=False,
+    )
+    _carry_out(runner.Plan(plan.finished, [], plan.to_rescore), executor, store, console)
+    _conclude(console, results, chosen.suite)
 
 
 @app.command()
@@ -526,89 +537,6 @@ def _readable_errors() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def _system_names(text: str) -> list[str]:
-    import systems
-
-    names = systems.names() if text == "all" else [name.strip() for name in text.split(",")]
-    for name in names:
-        systems.load(name)  # raises for a name that does not exist
-    return list(dict.fromkeys(names))
-
-
-def _names_with_tag(tag: str, text: str) -> list[str]:
-    import systems
-
-    if text != "all":
-        raise ValueError("--systems and --tag are two ways of choosing; give one of them.")
-    return systems.names(tag=tag)
-
-
-def _parts(
-    suite: "Suite", profile: "Profile", systems: str, names: str | None, files: list[str]
-) -> "list[Part]":
-    """Which models run on which systems: those named, or the user's own, or the profile's."""
-    import systems as catalog
-
-    known = suite.subsets | {"all": suite.systems}
-    meant = get_close_matches(systems, suite.subsets, n=1, cutoff=0.7)
-    if meant and systems not in (*known, *catalog.names()):
-        raise ValueError(f"no subset is called {systems!r}. Did you mean {meant[0]}?")
-    on = list(known[systems]) if systems in known else _system_names(systems)
-    if names is not None or files:
-        return [(_model_specs(names, files), on)]
-    parts = [(_model_specs(",".join(profile.models or ["all"]), []), on)]
-    for subset, models in profile.also.items():
-        few = [name for name in on if name in suite.subsets[subset]]
-        if few:
-            parts.append((_model_specs(",".join(models), []), few))
-    return parts
-
-
-def _told(parts: "list[Part]") -> str:
-    """How much there is to do, before it begins."""
-    counts = [f"{len(specs)} models on {len(names)} systems" for specs, names in parts]
-    return " and ".join(counts)
-
-
-def _model_specs(names: str | None, files: list[str]) -> "list[ModelSpec]":
-    """The models named, then the user's own."""
-    import models
-    from dysts_bench.cells import ModelSpec, split_list
-
-    chosen = models.self_contained() if names == "all" else split_list(names or "")
-    specs = list(dict.fromkeys(ModelSpec.parse(text) for text in [*chosen, *files]))
-    if len({spec.label for spec in specs}) < len(specs):
-        raise ValueError("two models would have one name in the results: rename one of the classes")
-    for spec in specs:
-        with contextlib.suppress(ImportError):  # a missing library becomes rows that say so
-            spec.create()
-    return specs
-
-
-def _left_out(profile: "Profile", names: str | None, files: list[str]) -> list[str]:
-    """Models that "all" leaves out, if it is all that are asked for."""
-    import models
-
-    if names != "all" and (names is not None or files or profile.models is not None):
-        return []
-    included = models.self_contained()
-    return [name for name in models.names() if name not in included]
-
-
-def _part_of(text: str) -> tuple[int, int]:
-    """From `3/10`."""
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdigit() and count.isdigit()):
-        raise ValueError(f"--shard is i/n, such as 3/10, got {text!r}")
-    return int(number), int(count)
-
-
-def _profile(suite: "Suite", name: str) -> "Profile":
-    if name not in suite.profiles:
-        raise ValueError(f"no profile is called {name!r}. Known: {', '.join(suite.profiles)}")
-    return suite.profiles[name]
-
-
 # ---- what the commands do --------------------------------------------------------------------
 
 
@@ -622,6 +550,50 @@ def _executor(
             raise ValueError("--scheduler needs Dask: pip install 'dysts-bench[dask]'")
         return Dask(scheduler, timeout, memory)
     return Local(jobs, timeout, memory) if jobs else Serial()
+
+
+def _carry_out(
+    plan: "Plan",
+    executor: "Executor",
+    store: "Store",
+    console: "Console",
+    *,
+    data_only: bool = False,
+    keep_forecasts: bool = False,
+) -> None:
+    """Run what is planned, with a progress display; an interruption says how to go on."""
+    from dysts_bench import display, records, runner
+    from dysts_bench.executors import WorkerError
+
+    facts = records.provenance(["dysts-bench", *sys.argv[1:]], runner.catalog_hash(), threads=1)
+    done, to_do = len(plan.finished), len(plan.pending) + len(plan.to_rescore)
+    every = done + to_do
+    try:
+        without_data = _prepare(plan.tasks, executor, console)
+        if data_only:
+            raise typer.Exit(1 if without_data else 0)
+        doing = partial(_doing, executor)
+        with display.progress(console, "models", to_do, doing) as bar:
+            for _, rows in runner.execute(
+                plan,
+                executor,
+                facts,
+                store=store,
+                without_data=without_data,
+                keep_forecasts=keep_forecasts,
+            ):
+                done += 1
+                bar.advance(failed=runner.has_failed(rows))
+    except KeyboardInterrupt:
+        console.print(
+            f"Stopped with {done} of {every} cells kept in {store.folder}; "
+            "the same command goes on from there.",
+            highlight=False,
+        )
+        raise typer.Exit(130) from None
+    except WorkerError as error:
+        typer.echo(f"dysts-bench: {error}", err=True)
+        raise typer.Exit(2) from None
 
 
 def _prepare(tasks: "list[Task]", executor: "Executor", console: "Console") -> "dict[Task, Failed]":

@@ -229,6 +229,18 @@ def test_worker_processes_and_this_process_give_the_same_scores(tmp_path):
     assert values("here", "0") == values("there", "1")
 
 
+def test_kept_forecasts_are_scored_anew_where_a_suite_gains_a_metric(tmp_path):
+    run_tiny("--models", "linear", "--keep-forecasts")
+    (tmp_path / "tiny.toml").write_text(TINY.replace('"smape", ', '"smape", "mae", '))
+    arguments = ("--suite", "tiny.toml", "--systems", "Lorenz", "--jobs", "0")
+    output = cli("rescore", *arguments, "--models", "linear,drift")
+    assert "1 of 2 cells to score anew, 0 are as they should be, 1 have no forecasts" in output
+    folder = tmp_path / "results" / "local" / "tiny"
+    assert "mae" in {row.metric for row in read_csv(folder / "linear.csv")}
+    assert not (folder / "drift.csv").exists()
+    assert "1 finished before, 1 to run" in cli("run", *arguments, "--models", "linear,drift")
+
+
 def test_data_only_makes_the_data_and_no_results(tmp_path):
     run_tiny("--data-only")
     assert list((tmp_path / "cache").rglob("Lorenz-*.npz"))
