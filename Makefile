@@ -10,7 +10,7 @@ BENCH    := $(VENV)/bin/dysts-bench
 PIP      := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help benchmark test data leaderboard lint bench bench-peers calibrate certify docs test-resume test-delay test-diffrax clean
+.PHONY: help benchmark test data leaderboard lint bench bench-peers calibrate certify docs test-resume test-faults test-delay test-diffrax clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 22
@@ -63,6 +63,9 @@ docs: $(VENV)/.core ## write the pages of docs/ that are made from the catalog, 
 
 test-resume: $(VENV)/.dev ## kill a run ten times, resume, compare leaderboards byte for byte
 	@$(VENV)/bin/python -m benchmarks.resume
+
+test-faults: $(VENV)/.dev ## crash, hang, kill and starve runs, fill their disk, damage their files, lose workers
+	@$(VENV)/bin/python -m pytest -m faults tests/test_faults.py
 
 test-delay: $(VENV)/.dev ## delay systems against jitcdde over 50 delays (needs a C compiler)
 	@$(PIP) -e '.[delay]'
