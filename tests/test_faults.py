@@ -165,7 +165,7 @@ def values(results):
 def test_of_200_cells_each_ends_in_its_own_way_and_the_good_ones_as_alone(cache):
     models = [*GOOD, *STATUS]
     finish(
-        start("mixed", SYSTEMS, models, cache, "--jobs", "2", "--timeout", "4", "--memory", "3000")
+        start("mixed", SYSTEMS, models, cache, "--jobs", "2", "--timeout", "10", "--memory", "3000")
     )
     finish(start("clean", SYSTEMS, GOOD, cache, "--jobs", "2"))
     mixed, clean = values("mixed"), values("clean")
