@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from dysts_bench import records
+from dysts_bench import figures, records
 from dysts_bench.leaderboard import PRIMARY, as_text, rows_of
 from dysts_bench.metrics import find
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scaling.md"
+FIGURE = ROOT / "docs" / "scaling.svg"
 SUITE = "scaling"
 ERROR = "nrmse_at_1"
 RESAMPLES = 1000
@@ -33,7 +34,10 @@ The forecasts of suite `standard`, from more and more points to learn from. The 
 mean square over the first Lyapunov time, in standard deviations; a system's is the median over
 windows, then over seeds, and the table has medians over systems. A failure counts as worst. The
 exponent p is that of a power law, error ∝ 1/nᵖ, fitted to these medians by least squares of the
-logarithms, with its 95 % bootstrap interval over systems; r² says how far it is one.
+logarithms, with its 95 % bootstrap interval over systems. r² says how far it is one: an error that
+has come to its floor, such as rounding, or what a linear model cannot do, follows none.
+
+![Errors by training points](scaling.svg)
 """
 
 Scores = Float[np.ndarray, "systems sizes"]
@@ -69,6 +73,15 @@ def page(rows: "pd.DataFrame") -> str:
             as_text(sizes, "markdown"),
         ]
     return "\n".join(lines)
+
+
+def figure(rows: "pd.DataFrame") -> str:
+    """The medians of `page`, error by training points, as SVG."""
+    curves = {
+        model: (table.columns.to_numpy(dtype=float), table.median().to_numpy())
+        for model, table in _by_length(rows, ERROR).items()
+    }
+    return figures.loglog(curves, "training points", "error over the first Lyapunov time")
 
 
 def power_law(sizes: Float[np.ndarray, " sizes"], scores: Scores) -> PowerLaw | None:
@@ -163,7 +176,9 @@ def _markdown(table: dict[str, dict[str, object]]) -> str:
 def main() -> None:
     """Write the page of the reference rows."""
     rows = records.load_results(ROOT / "results", SUITE)
-    PAGE.write_text(page(rows[rows["source"] == "reference"]), encoding="utf-8")
+    rows = rows[rows["source"] == "reference"]
+    PAGE.write_text(page(rows), encoding="utf-8")
+    FIGURE.write_text(figure(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

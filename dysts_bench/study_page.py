@@ -6,6 +6,8 @@ python -m dysts_bench.study_page
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dysts_bench import published, records
 from dysts_bench.leaderboard import as_text, rows_of
 from dysts_bench.published import COUNTERPARTS
@@ -83,12 +85,18 @@ def _same_methods(theirs: "pd.DataFrame", ours: "pd.DataFrame") -> list[str]:
         }
     ).sort_values("published median", kind="stable")
     table.insert(3, "difference", table["our median"] - table["published median"])
+    tuned = {name: _tuned(pairs[name], ours) for name in pairs}
+    own = [
+        ours.loc[both[name], model].median() if (model := tuned[name]) else np.nan for name in pairs
+    ]
+    table["our own settings"] = pd.Series(own, index=list(pairs))
     close = int((table["difference"].abs() <= CLOSE).sum())
     lines = [
         "## The same methods\n",
         "Methods that the study and we have run with the same settings, each on the systems on "
         f"which both have it. {close} of {len(table)} medians are within {CLOSE:g} of the "
-        "published one.\n",
+        "published one. Last, the median of the same model with settings of our own (preset "
+        "`tuned`, or none), on those of these systems that it has been run on.\n",
         as_text(table.rename_axis("published as").reset_index(), "markdown"),
     ]
     if len(pairs) >= ORDERED:
@@ -100,6 +108,12 @@ def _same_methods(theirs: "pd.DataFrame", ours: "pd.DataFrame") -> list[str]:
             "in brackets 95 % bootstrap intervals over systems.\n"
         )
     return lines
+
+
+def _tuned(name: str, ours: "pd.DataFrame") -> str | None:
+    """The model of the same kind with settings of our own, if it has been run."""
+    plain = name.partition(":")[0]
+    return next((other for other in (f"{plain}:tuned", plain) if other in ours), None)
 
 
 def _range(interval: tuple[float, float]) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import models
 from dysts_bench import published
 from dysts_bench.leaderboard import leaderboard
 from dysts_bench.metrics import find
@@ -68,6 +69,17 @@ def test_every_published_method_of_the_studies_has_a_counterpart() -> None:
             named = {*published.load(RESULTS, suite)["model"]}
             named |= {*published.summaries(RESULTS, suite)["model"]}
             assert named <= set(COUNTERPARTS)
+
+
+def test_counterparts_are_models_of_the_zoo() -> None:
+    zoo = models.names()
+    has_darts = any(name.startswith("darts_") for name in zoo)
+    for ours in COUNTERPARTS.values():
+        name, _, preset = ours.partition(":")
+        if not name.startswith("darts_"):
+            assert preset in models.presets(name)
+        elif has_darts:
+            assert name in zoo, "correct the table of published.py"
 
 
 def test_a_suite_without_published_values_is_answered_with_those_that_have_some(

@@ -95,6 +95,14 @@ def test_a_row_a_model_with_medians_and_the_law() -> None:
     assert "## Errors by the size of the model" not in found
 
 
+def test_the_figure_has_a_curve_a_model() -> None:
+    rows = rows_of("good", {n: [n**-0.5] * 2 for n in LENGTHS})
+    rows += rows_of("bad", {n: [None] * 2 for n in LENGTHS})
+    image = scaling_page.figure(records.to_frame(rows))
+    assert image.count("<polyline") == 1 and ">good</text>" in image
+    assert ">10000</text>" in image and ">0.01</text>" in image
+
+
 def test_sizes_are_compared_after_the_most_training_points() -> None:
     rows = []
     for parameters in (10, 100, 1000):
