@@ -1,6 +1,7 @@
 """Files of ours that need an extra: imported when a model is fitted, with an error that helps."""
 
 import importlib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -14,11 +15,28 @@ def needing_pretrained(module: str) -> Any:
     return _imported(module, "PyTorch, transformers and chronos-forecasting", "pretrained")
 
 
+def needing_darts(module: str, libraries: Iterable[str], extra: str) -> Any:
+    """`models.{module}`, which imports darts, for a method that needs `libraries`.
+
+    darts itself does without most of them until the method is called.
+    """
+    all_of_them = " and ".join(libraries)
+    for library in libraries:
+        try:
+            importlib.import_module(library)
+        except ImportError as error:
+            raise _told(all_of_them, str(error), extra) from error
+    return _imported(module, all_of_them, extra)
+
+
 def _imported(module: str, libraries: str, extra: str) -> Any:
     try:
         return importlib.import_module(f"models.{module}")
     except ImportError as error:
-        raise ImportError(
-            f"This model needs {libraries} ({error}). "
-            f"To install: `pip install 'dysts-bench[{extra}]'`."
-        ) from error
+        raise _told(libraries, str(error), extra) from error
+
+
+def _told(libraries: str, error: str, extra: str) -> ImportError:
+    return ImportError(
+        f"This model needs {libraries} ({error}). To install: `pip install 'dysts-bench[{extra}]'`."
+    )
