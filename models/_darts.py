@@ -19,10 +19,14 @@ import numpy as np
 import pandas as pd
 from darts import TimeSeries
 from darts.utils.utils import SeasonalityMode
+from jaxtyping import Float
 
 from models._darts_methods import Method
 from models._progress import report
 from models.base import Forecast, Trajectories, Windows, end_at_divergence
+
+Window = Float[np.ndarray, "_context dim"]
+Continuation = Float[np.ndarray, "horizon dim"]
 
 MOST_POINTS = 2000  # that a filter is fitted to: statsmodels' likelihoods cost a second a 1000
 BATCH = 1024  # windows that a network forecasts together
@@ -48,9 +52,8 @@ def fitted(
                 dated = method.darts_class == "Prophet"
                 return Local(make, shortest, method.multivariate, dated)
             case "filter":
-                recent = train[:1, -MOST_POINTS:]
-                parts = _parts(recent, method.multivariate)
-                return Filter([make().fit(_series(part[0])) for part in parts])
+                parts = _parts(train[0, -MOST_POINTS:], method.multivariate)
+                return Filter([make().fit(_series(part)) for part in parts])
             case "regression":
                 model = make().fit([_series(x) for x in train])
                 return Regression(model, arguments["lags"], arguments["output_chunk_length"])
@@ -77,10 +80,10 @@ class Local:
     def run(self, context: Windows, steps: int) -> Forecast:
         return _one_by_one(self._continued, context, steps)
 
-    def _continued(self, window: Windows, steps: int) -> Forecast:
+    def _continued(self, window: Window, steps: int) -> Continuation:
         forecasts = []
         for part in _parts(window, self.multivariate):
-            series = _days(part[0]) if self.dated else _series(part[0])
+            series = _days(part) if self.dated else _series(part)
             forecasts.append(self.make().fit(series).predict(steps).values())
         return np.concatenate(forecasts, axis=1)
 
@@ -106,10 +109,10 @@ class Filter:
     def run(self, context: Windows, steps: int) -> Forecast:
         return _one_by_one(self._continued, context, steps)
 
-    def _continued(self, window: Windows, steps: int) -> Forecast:
+    def _continued(self, window: Window, steps: int) -> Continuation:
         parts = _parts(window, multivariate=len(self.models) == 1)
         each = zip(self.models, parts, strict=True)
-        forecasts = [model.predict(steps, series=_series(part[0])).values() for model, part in each]
+        forecasts = [model.predict(steps, series=_series(part)).values() for model, part in each]
         return np.concatenate(forecasts, axis=1)
 
 
@@ -192,14 +195,14 @@ class Network:
 
 
 def _one_by_one(
-    continued: Callable[[Windows, int], Forecast], context: Windows, steps: int
+    continued: Callable[[Window, int], Continuation], context: Windows, steps: int
 ) -> Forecast:
     forecast = np.full((len(context), steps, context.shape[2]), np.nan)
     for window in range(len(context)):
         report(window, len(context), "windows")
         with _quietly():
             try:
-                forecast[window] = continued(context[window : window + 1], steps)
+                forecast[window] = continued(context[window], steps)
             except BREAKDOWNS:  # as good as diverged
                 continue
     return forecast
@@ -271,11 +274,9 @@ def _days(x: np.ndarray) -> TimeSeries:
     return TimeSeries(times=pd.date_range("2000-01-01", periods=len(x), freq="D"), values=x)
 
 
-def _parts(windows: Windows, multivariate: bool) -> list[Windows]:
-    """The windows, or each coordinate of them."""
-    if multivariate:
-        return [windows]
-    return [windows[:, :, i : i + 1] for i in range(windows.shape[2])]
+def _parts(window: np.ndarray, multivariate: bool) -> list[np.ndarray]:
+    """The window (times, dim), or each coordinate of it (times, 1)."""
+    return [window] if multivariate else [window[:, [i]] for i in range(window.shape[1])]
 
 
 def _whole(steps: int, chunk: int) -> int:
