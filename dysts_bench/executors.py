@@ -258,8 +258,23 @@ def _isolated(alone: Local, function: Callable[[Job], Any], job: Job) -> Done | 
             "Dask's workers must be allowed to start processes, which jobs run in: start them with "
             "the environment variable DASK_DISTRIBUTED__WORKER__DAEMON=False, or without a nanny"
         )
-    [(_, outcome)] = alone.map(function, [job])
-    return outcome
+    for _ in range(_POOLS_PER_RUN):
+        pool = _pools.get(alone.memory_mb) or _pools.setdefault(alone.memory_mb, alone._pool())
+        try:
+            future = pool.schedule(function, args=(job,), timeout=alone._seconds())
+            error = future.exception()
+        except RuntimeError:  # it broke after the last job
+            error = BrokenProcessPool()
+        if not isinstance(error, BrokenProcessPool):
+            return _outcome(future.result()) if error is None else alone._failed(error)
+        _pools.pop(alone.memory_mb, None)
+        pool.stop()
+        pool.join()
+    raise RuntimeError(f"the processes beneath a worker broke down {_POOLS_PER_RUN} times")
+
+
+# Of one process each, by their limit of memory: a process that has loaded numba takes the next job.
+_pools: dict[int | None, Any] = {}
 
 
 def _outcome(value: Any) -> Done | Failed:
