@@ -3,9 +3,9 @@
     python -m benchmarks.overhead [--trivial 2000] [--finished 100000]
 
 Trivial cells are persistence on a small task, with a file each, here and in one worker process,
-beside a bare loop over the same evaluations. Finished cells are copies of one with other seeds; what
-counts is how long a run needs to see that nothing is left to do, and the leaderboard to be there,
-each in a fresh process, and their peak memory.
+beside a bare loop over the same evaluations. Finished cells are copies of one with other seeds;
+what counts is how long a run needs to see that nothing is left to do, and the leaderboard to be
+there, each in a fresh process, and their peak memory.
 """
 
 import json

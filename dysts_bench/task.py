@@ -12,7 +12,7 @@ import math
 import tomllib
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,7 +124,7 @@ class Task:
         """The name in result rows, such as "main/Lorenz"."""
         return f"{self.track}/{self.system}"
 
-    @property
+    @cached_property  # asked for once a cell, and half of what a key costs
     def hash(self) -> str:
         """Twelve hexadecimal digits of SHA-256 over every field."""
         facts = asdict(self)
