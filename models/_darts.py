@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from models._darts_methods import Method
 from models._progress import report
-from models.base import Forecast, Trajectories, Windows, end_at_divergence
+from models.base import FitError, Forecast, Trajectories, Windows, end_at_divergence
 
 Window = Float[np.ndarray, "_context dim"]
 Continuation = Float[np.ndarray, "horizon dim"]
@@ -43,24 +43,39 @@ def steps_needed(method: Method, arguments: Mapping[str, Any]) -> int:
 def fitted(
     method: Method, arguments: Mapping[str, Any], train: Trajectories, seed: int
 ) -> "Local | Filter | Regression | Network":
-    """The method, fitted to `train` with these arguments, candidates having been chosen."""
+    """The method, fitted to `train` with these arguments, candidates having been chosen.
+
+    Raises FitError where linear algebra breaks off.
+    """
+    try:
+        with _quietly():
+            return _fitted(method, arguments, train, seed)
+    except BREAKDOWNS as error:
+        raise FitError(
+            f"{method.darts_class} cannot be fitted to these data ({error}): fewer lags, or data "
+            "with some noise, may help"
+        ) from error
+
+
+def _fitted(
+    method: Method, arguments: Mapping[str, Any], train: Trajectories, seed: int
+) -> "Local | Filter | Regression | Network":
     make = partial(_model, method, arguments, seed)
-    with _quietly():
-        match method.family:
-            case "local":
-                shortest = make().min_train_series_length
-                dated = method.darts_class == "Prophet"
-                return Local(make, shortest, method.multivariate, dated)
-            case "filter":
-                parts = _parts(train[0, -MOST_POINTS:], method.multivariate)
-                return Filter([make().fit(_series(part)) for part in parts])
-            case "regression":
-                model = make().fit([_series(x) for x in train])
-                return Regression(model, arguments["lags"], arguments["output_chunk_length"])
-            case "network":
-                model = make()
-                model.fit([_series(x.astype(np.float32)) for x in train], verbose=False)
-                return Network(model, arguments["input_chunk_length"], model.output_chunk_length)
+    match method.family:
+        case "local":
+            shortest = make().min_train_series_length
+            dated = method.darts_class == "Prophet"
+            return Local(make, shortest, method.multivariate, dated)
+        case "filter":
+            parts = _parts(train[0, -MOST_POINTS:], method.multivariate)
+            return Filter([make().fit(_series(part)) for part in parts])
+        case "regression":
+            model = make().fit([_series(x) for x in train])
+            return Regression(model, arguments["lags"], arguments["output_chunk_length"])
+        case "network":
+            model = make()
+            model.fit([_series(x.astype(np.float32)) for x in train], verbose=False)
+            return Network(model, arguments["input_chunk_length"], model.output_chunk_length)
 
 
 @dataclass(frozen=True)
@@ -236,16 +251,14 @@ def _for_lightning(method: Method, given: dict[str, Any]) -> dict[str, Any]:
     trainer = {
         "accelerator": device or ("gpu" if torch.cuda.is_available() else "cpu"),
         "devices": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
+        "barebones": True,  # no logs, files or progress: a third of a small network's time
     }
+    given["optimizer_kwargs"] = {"fused": True}  # the same Adam: a third less time for N-BEATS
     if updates is not None:
         given["n_epochs"] = updates  # an epoch has an update at least
         trainer["max_steps"] = updates
     if rate is not None:
-        given["optimizer_kwargs"] = {"lr": rate}
+        given["optimizer_kwargs"]["lr"] = rate
     if rate is not None and updates is not None:
         given["lr_scheduler_cls"] = torch.optim.lr_scheduler.CosineAnnealingLR
         given["lr_scheduler_kwargs"] = {"T_max": updates, "interval": "step"}

@@ -1,6 +1,7 @@
 """Files of ours that need an extra: imported when a model is fitted, with an error that helps."""
 
 import importlib
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,14 +19,17 @@ def needing_pretrained(module: str) -> Any:
 def needing_darts(module: str, libraries: Iterable[str], extra: str) -> Any:
     """`models.{module}`, which imports darts, for a method that needs `libraries`.
 
-    darts itself does without most of them until the method is called.
+    darts itself does without most of them until the method is called. What they log is dropped.
     """
-    all_of_them = " and ".join(libraries)
-    for library in libraries:
-        try:
+    all_of_them, disabled = " and ".join(libraries), logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        for library in libraries:
             importlib.import_module(library)
-        except ImportError as error:
-            raise _told(all_of_them, str(error), extra) from error
+    except ImportError as error:
+        raise _told(all_of_them, str(error), extra) from error
+    finally:
+        logging.disable(disabled)
     return _imported(module, all_of_them, extra)
 
 

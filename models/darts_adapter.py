@@ -56,8 +56,12 @@ class DartsForecaster(Forecaster):
 
         def trials(seen: Trajectories, longest: int) -> Iterator[tuple[dict[str, Any], "_Fitted"]]:
             for chosen in candidates:
-                if adapter.steps_needed(self.method, self._with(chosen)) <= longest:
+                if adapter.steps_needed(self.method, self._with(chosen)) > longest:
+                    continue
+                try:
                     yield chosen, self._fitted(adapter, chosen, seen, seed)
+                except FitError:  # not for this one; if for none, the search says so
+                    continue
 
         if len(candidates) == 1:
             chosen = candidates[0]

@@ -202,8 +202,10 @@ def test_the_preset_has_the_methods_of_the_study() -> None:
         assert ("gilpin2023" in models.presets(f"darts_{name}")) == (name in OF_STUDY), method
 
 
-# a seed; threads and silence; a trainer without files; sequences as long as darts asks for
-OURS = {"random_state", "n_jobs", "verbose", "pl_trainer_kwargs", "training_length"}
+# a seed; threads and silence; a trainer without files; Adam in one kernel, as it is otherwise;
+# sequences as long as darts asks for
+OURS = {"random_state", "n_jobs", "verbose", "pl_trainer_kwargs", "optimizer_kwargs"}
+OURS |= {"training_length"}
 
 
 @pytest.mark.parametrize("name", OF_STUDY)
@@ -223,6 +225,7 @@ def test_the_preset_tries_the_published_candidates_and_leaves_the_rest_to_darts(
         known = defaults(made)
         given = {key: getattr(v, "name", v) for key, v in made.model_params.items()}
         assert "max_steps" not in given.get("pl_trainer_kwargs", {})
+        assert given.get("optimizer_kwargs", {"fused": True}) == {"fused": True}
         changed = {k for k, v in given.items() if k not in OURS and v != known.get(k)}
         tried.append({key: given[key] for key in changed | set(grid)})
     assert tried == [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
@@ -294,6 +297,37 @@ def test_trajectories_too_short_for_every_candidate_are_refused() -> None:
         models.create("darts_linear_regression", lags=25).fit(short, dt=0.1)
     model = models.create("darts_linear_regression", lags=(3, 25))
     assert model.fit(short, dt=0.1, validation=VALIDATION).chosen_ == {"lags": 3}
+
+
+def test_a_candidate_that_breaks_off_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(self: object, *args: object, **kwargs: object) -> object:
+        if self.order[0] == 3:  # type: ignore[attr-defined]
+            raise np.linalg.LinAlgError("LU decomposition error.")
+        return works(self, *args, **kwargs)
+
+    works = darts_models.ARIMA.fit
+    monkeypatch.setattr(darts_models.ARIMA, "fit", fit)
+    assert fitted("arima", p=(3, 1)).chosen_ == {"p": 1}
+    whole = models.create("darts_arima", p=(3, 1), by_continuation=True)
+    assert whole.fit(TRAIN, dt=0.1, validation=VALIDATION).chosen_ == {"p": 1}
+    with pytest.raises(FitError, match=r"ARIMA cannot be fitted.*LU decomposition"):
+        fitted("arima", p=3)
+
+
+def test_a_window_that_breaks_off_is_nan_and_leaves_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fit(self: object, given: "darts.TimeSeries") -> object:
+        if given.values()[0, 0] == CONTEXT[1, 0, 0]:
+            raise np.linalg.LinAlgError("Singular matrix")
+        return works(self, given)
+
+    expected = fitted("theta").predict(CONTEXT, 5)
+    works = darts_models.Theta.fit
+    monkeypatch.setattr(darts_models.Theta, "fit", fit)
+    forecast = fitted("theta").predict(CONTEXT, 5)
+    assert np.isnan(forecast[1]).all()
+    np.testing.assert_array_equal(forecast[[0, 2]], expected[[0, 2]])
 
 
 @pytest.mark.parametrize(
