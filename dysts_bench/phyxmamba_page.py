@@ -42,11 +42,11 @@ as coded there, and say little (`docs/metrics.md`). VPT and D_stsp are means ove
 D_frac is a root mean square, theirs and ours; of the errors ours are medians over initial states,
 theirs means. A model that failed has no numbers.
 
-Our `phyxmamba` is of the same kind and smaller: 1640 updates by default, a minute of one core, where
-the study's settings make 19,200 with sixteen times as many windows in each and forty times as many
-weights, on a GPU. A lookback of 20 fills the thirty points with its delay vectors; with 30, as by
-default, the oldest state stands for those before it. On Rossler, whose third coordinate is nearly
-zero most of the time, the sMAPE punishes errors that are small in every other unit.
+Our `phyxmamba` is of the same kind and smaller: 1640 updates by default, a minute of one core,
+where the study's 1600 epochs are some 90,000, each with sixteen times as many windows, of forty
+times as many weights. A lookback of 20 fills the thirty points with its delay vectors; with 30, as
+by default, the oldest state stands for those before it. On Rossler, whose third coordinate is
+nearly zero most of the time, the sMAPE punishes errors that are small in every other unit.
 """
 
 
