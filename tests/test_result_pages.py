@@ -19,6 +19,10 @@ def test_the_pages_are_those_of_the_reference_results() -> None:
     assert phyxmamba_page.PAGE.read_text(encoding="utf-8") == phyxmamba, (
         "`make docs` writes it anew"
     )
+    ablations = ablations_page.page(reference("ablations"))
+    assert ablations_page.PAGE.read_text(encoding="utf-8") == ablations, (
+        "`make docs` writes it anew"
+    )
     zoo = zoo_page.page(reference("standard"))
     assert zoo_page.PAGE.read_text(encoding="utf-8") == zoo, "`make docs` writes it anew"
 
