@@ -62,7 +62,9 @@ class PhyxMamba(TorchForecaster):
     medians of 24 windows from one seed; settings were chosen with these windows in view. Twice the
     batch and 1200 updates gave 4.0 and 8.8; patches of 10, for half the time, 3.8 and 5.1; one
     layer 3.9 and 5.8; true states only (1000 updates of twice the batch, at a higher rate) 4.3 and
-    5.6. It should win over other networks where runs must stay on the attractor, and not over
+    5.6. In the reference rows (docs/ablations.md) neither the discrepancies nor student forcing
+    change anything on Lorenz, where the best checkpoint comes early in free runs or before them.
+    It should win over other networks where runs must stay on the attractor, and not over
     models of the equations' own form, which follow Lorenz far longer for a tenth of the time.
     Source: Liu et al., arXiv 2505.23863 (2025).
     """
