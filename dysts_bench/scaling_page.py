@@ -17,6 +17,7 @@ from dysts_bench.metrics import find
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scaling.md"
@@ -75,8 +76,8 @@ def page(rows: "pd.DataFrame") -> str:
     return "\n".join(lines)
 
 
-def figure(rows: "pd.DataFrame") -> str:
-    """The medians of `page`, error by training points, as SVG."""
+def figure(rows: "pd.DataFrame") -> "Figure":
+    """The medians of `page`, error by training points."""
     curves = {
         model: (table.columns.to_numpy(dtype=float), table.median().to_numpy())
         for model, table in _by_length(rows, ERROR).items()
@@ -178,7 +179,7 @@ def main() -> None:
     rows = records.load_results(ROOT / "results", SUITE)
     rows = rows[rows["source"] == "reference"]
     PAGE.write_text(page(rows), encoding="utf-8")
-    FIGURE.write_text(figure(rows), encoding="utf-8")
+    figures.save(figure(rows), FIGURE)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from test_cli import cli
+from test_leaderboard import row
 
 import models
 from dysts_bench import published
@@ -16,8 +18,6 @@ from dysts_bench.published import COUNTERPARTS, agreement, beside
 from dysts_bench.records import COLUMNS, load_results, to_frame
 from dysts_bench.study_page import RESULTS
 from dysts_bench.task import suite_names
-from tests.test_cli import cli
-from tests.test_leaderboard import row
 
 ERROR = "smape"
 
