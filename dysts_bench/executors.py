@@ -216,7 +216,6 @@ class Dask:
     scheduler: str
     timeout: float = math.inf
     memory_mb: int | None = None
-    _running: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def running(self) -> list[Any]:
         return []  # the scheduler knows, and its dashboard shows it

@@ -198,13 +198,17 @@ def key(cell: Cell) -> str:
 
 
 def origin(cell: Cell) -> str:
-    """A hash of all that decides a cell's forecasts, which are the same for other metrics."""
+    """A hash of all that decides a cell's forecasts, which are the same for other metrics.
+
+    As long as these need no other kind of data: only what is needed is forecast.
+    """
     entry, time, spectrum = _of_task(cell.task)
     everything = _of_forecasts(cell) | {
         "task": replace(cell.task, metrics=()).hash,
         "system": entry,
         "clock": None if time is None else astuple(time),
         "exponents": len(spectrum),
+        "data": sorted({find(metric).data for metric in cell.task.metrics}),
     }
     return short_hash(canonical_json(everything))
 

@@ -602,6 +602,16 @@ def test_a_metric_that_a_suite_gains_needs_no_fit(kept, monkeypatch):
         assert next(row.value for row in rows if row.metric == "mae") > 0
 
 
+def test_a_metric_of_data_that_were_not_forecast_needs_a_fit(tmp_path, mine):
+    store = Store(tmp_path / "results")
+    less = replace(task(), metrics=("valid_prediction_time", "rmse"))
+    todo = plan([Cell(less, mine("Able"), 0)], store)
+    list(execute(todo, Serial(), FACTS, store=store, keep_forecasts=True))
+    [more] = [replace(cell, task=task()) for cell in todo.pending]
+    again = plan([more], store)
+    assert (again.pending, again.to_rescore) == ([more], [])
+
+
 def test_forecasts_that_would_be_others_now_are_not_scored(kept, mine, tmp_path):
     store, cells = kept
     other_seed = [replace(cell, seed=1) for cell in cells]
