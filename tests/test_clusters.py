@@ -237,7 +237,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
 
 
 def test_without_dask_the_way_to_install_it_is_said(monkeypatch):
-    from dysts_bench import cli as module
+    from dysts_bench.commands import running as module
 
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert "pip install 'dysts-bench[dask]'" in run_tiny(

@@ -1,0 +1,1 @@
+"""The commands of `dysts-bench`, in files by story; dysts_bench/cli.py names them."""

@@ -1,0 +1,119 @@
+"""Commands on results that are there: leaderboard, merge, publish."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dysts_bench.commands.options import Format, Results, SuiteName, readable_errors
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dysts_bench.task import Suite
+
+
+def leaderboard(
+    suite: SuiteName = "standard",
+    results: Results = Path("results"),
+    metric: Annotated[
+        str | None,
+        typer.Option(help="One of `dysts-bench list metrics`; default: the suite's primary one."),
+    ] = None,
+    format: Annotated[Format, typer.Option(help="Of what is printed or written.")] = Format.table,
+    output: Annotated[Path | None, typer.Option(help="A file instead of the screen.")] = None,
+    with_published: Annotated[
+        bool,
+        typer.Option("--with-published", help="Beside published figures, on the systems of both."),
+    ] = False,
+) -> None:
+    """The table of reference and local results; a failure ranks below every value."""
+    from dysts_bench import display, published, records
+    from dysts_bench.leaderboard import PRIMARY, as_text
+    from dysts_bench.leaderboard import leaderboard as table_of
+    from dysts_bench.task import read_suite, suite_names
+
+    with readable_errors():
+        name, subsets = suite, {}
+        if suite.endswith(".toml") or suite in suite_names():
+            known = read_suite(suite)
+            name, metric, subsets = known.name, metric or known.metrics[0], known.subsets
+        metric = metric or PRIMARY  # of rows whose suite is not at hand
+        rows = records.load_results(results, name)
+        if with_published:
+            rows = published.beside(rows, published.load(results, name), metric)
+        table = table_of(rows, metric, subsets)
+    if output is not None:
+        chosen = Format.csv if format is Format.table else format
+        records.write_atomically(output, as_text(table, chosen.value))
+    elif format is Format.table:
+        console = display.make_console()
+        display.print_leaderboard(console, table, metric)
+        if with_published:
+            display.print_summaries(console, published.summaries(results, name), metric)
+    else:
+        print(as_text(table, format.value), end="")
+
+
+def merge(
+    sources: Annotated[
+        list[Path], typer.Argument(help="Folders of results, from other machines or shards.")
+    ],
+    suite: SuiteName = "standard",
+    results: Results = Path("results"),
+) -> None:
+    """Take over the cells of other folders of results; then the leaderboard of all."""
+    from dysts_bench import display
+    from dysts_bench.store import Store
+    from dysts_bench.task import read_suite
+
+    with readable_errors():
+        known = read_suite(suite)
+        own = Store(results / "local" / known.name)
+        for source in sources:
+            folder = source / "local" / known.name
+            if not (folder / "cells").is_dir():
+                raise ValueError(
+                    f"{source} holds no results of suite {known.name}: no {folder}/cells"
+                )
+        for source in sources:
+            merged = own.merge(Store(source / "local" / known.name))
+            torn = f"; {merged.damaged} damaged files left out" if merged.damaged else ""
+            print(f"{source}: {merged.taken} cells, {merged.replaced} in place of others{torn}")
+    conclude(display.make_console(), results, known)
+
+
+def publish(
+    suite: SuiteName = "standard",
+    results: Results = Path("results"),
+    source: Annotated[Path, typer.Option(help="The folder of results to take from.")] = Path(
+        "results"
+    ),
+) -> None:
+    """Local results become reference ones, and the leaderboard is made anew. For maintainers."""
+    from dysts_bench import display, reference
+    from dysts_bench.task import read_suite
+
+    with readable_errors():
+        known = read_suite(suite)
+        for model, cells in reference.publish(known.name, source, results).items():
+            print(f"{model}: {cells} cells")
+        conclude(display.make_console(), results, known, reference_only=True)
+
+
+def conclude(
+    console: "Console", results: Path, suite: "Suite", *, reference_only: bool = False
+) -> None:
+    """Write leaderboard.csv from everything there is, and print it."""
+    from dysts_bench import display, records
+    from dysts_bench.leaderboard import as_text, failures
+    from dysts_bench.leaderboard import leaderboard as table_of
+
+    rows, primary = records.load_results(results, suite.name), suite.metrics[0]
+    if reference_only:
+        rows = rows[rows["source"] == "reference"]
+    table = table_of(rows, primary, suite.subsets)
+    name = "leaderboard.csv" if suite.name == "standard" else f"leaderboard-{suite.name}.csv"
+    records.write_atomically(results / name, as_text(table, "csv"))
+    display.print_leaderboard(console, table, primary)
+    display.print_failures(console, failures(rows, primary))
