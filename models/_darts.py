@@ -20,6 +20,7 @@ import pandas as pd
 from darts import TimeSeries
 from darts.utils.utils import SeasonalityMode
 from jaxtyping import Float
+from nfoursid.kalman import Kalman
 
 from models._darts_methods import Method
 from models._progress import report
@@ -68,7 +69,7 @@ def _fitted(
             return Local(make, shortest, method.multivariate, dated)
         case "filter":
             parts = _parts(train[0, -MOST_POINTS:], method.multivariate)
-            return Filter([make().fit(_series(part)) for part in parts])
+            return Filter([_symmetric(make().fit(_series(part))) for part in parts])
         case "regression":
             model = make().fit([_series(x) for x in train])
             return Regression(model, arguments["lags"], arguments["output_chunk_length"])
@@ -129,6 +130,30 @@ class Filter:
         each = zip(self.models, parts, strict=True)
         forecasts = [model.predict(steps, series=_series(part)).values() for model, part in each]
         return np.concatenate(forecasts, axis=1)
+
+
+def _symmetric(model: Any) -> Any:
+    """The fitted model; a Kalman filter's covariance stays symmetric from now on."""
+    if isinstance(model, darts.models.KalmanForecaster):
+        found = model.darts_kf.kf
+        covariance = np.block([[found.r, found.s.T], [found.s, found.q]])
+        model.darts_kf.kf = SymmetricKalman(found.state_space, covariance)
+    return model
+
+
+class SymmetricKalman(Kalman):
+    """nfoursid's filter, with a covariance that is symmetric whatever the rounding.
+
+    Its recursion P ← A P Aᵀ + Q - K (S + A P Cᵀ)ᵀ carries an antisymmetric part N on as
+    (A + K C) N Aᵀ, where only A - K C is stable: after 1000 points of Lorenz, P was 1e282 with four
+    states or more, and every forecast NaN.
+    """
+
+    def step(self, y: np.ndarray | None, u: np.ndarray) -> Any:
+        seen = super().step(y, u)
+        covariance = self.p_predicteds[-1]
+        self.p_predicteds[-1] = (covariance + covariance.T) / 2
+        return seen
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,8 @@ METHODS: dict[str, Method] = {
         "filter",
         "A linear state space model of dimension dim_x, found by N4SID, and its Kalman filter.",
         "Van Overschee & De Moor, Automatica 30, 75 (1994). The study has darts' default, dim_x = "
-        "1, which cannot even oscillate.",
+        "1, which cannot even oscillate. The filter's covariance is kept symmetric, which darts' "
+        "own is not: there, with two states or more rounding blows it up and forecasts are NaN.",
         tuned={"dim_x": (4, 8, 16)},
         study={"dim_x": 1},
         small={"dim_x": 4},
