@@ -27,6 +27,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dysts_bench.comparison import Comparison
     from systems import System
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -37,7 +38,7 @@ def make_console() -> Console:
     """A console to which warnings go too; outside a terminal wide enough to keep tables whole."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)
+        console = Console(width=200)
     handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
     logging.basicConfig(format="%(message)s", level="WARNING", handlers=[handler], force=True)
     return console
@@ -135,27 +136,29 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
     """One table for chaotic systems, one for the others, and one for each subset that is needed."""
     from dysts_bench.leaderboard import PUBLISHED
     from dysts_bench.metrics import find
+    from dysts_bench.standings import RATIOS
 
     for group, part in table.groupby("group", sort=False):
         unit = find(metric).unit
         if group == "other" and unit == "Lyapunov times":
             unit = "periods"
         most = part["systems"].max()
+        which = f"{group} systems"
         if group not in ("chaotic", "other"):
-            group = f"{group} ({most} of the chaotic)"
+            which = f"{group}: {most} chaotic systems"
         shown = Table(
-            title=f"{metric}{f' ({unit})' if unit else ''}, {group} systems",
+            title=f"{metric}{f' ({unit})' if unit else ''}, {which}",
             title_justify="left",
             box=SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
         )
         shown.add_column("model", no_wrap=True)
         shown.add_column("source")
-        for name in ("median", "quartiles", "95 % interval", "win rate", "mean rank"):
+        for name in ("median", "quartiles", "95 % interval", "win rate", "mean rank", "skill"):
             shown.add_column(name, justify="right")
         floors = part["noise_floor"].notna().any()
         counts = ("systems", "failures", "noise floor" if floors else "censored")
-        for name in (*counts, "fit s", "predict s"):
+        for name in (*counts, "fit s", "predict s", "parameters"):
             shown.add_column(name, justify="right")
         for row in part.itertuples():
             partial = row.systems < most and row.source != PUBLISHED
@@ -163,35 +166,62 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
             if style and shown.rows and not shown.rows[-1].style:
                 shown.add_section()
             shown.add_row(
-                row.model,
+                f"{row.model} *" if row.front else row.model,
                 row.source,
                 _number(row.median),
                 _range(row.q25, row.q75),
                 _range(row.ci_low, row.ci_high),
                 _number(row.win_rate),
                 _number(row.mean_rank),
+                _number(row.skill),
                 str(row.systems),
-                str(row.failures),
+                row.failed_by or "0",
                 _number(row.noise_floor) if floors else str(row.censored),
                 _number(row.fit_seconds),
                 _number(row.predict_seconds),
+                _count(row.parameters),
                 style=style,
             )
         console.print(shown)
-    console.print(
+    told = (
         "A system's value is the median over windows, then over seeds; the table has its median "
         "over systems. A failure ranks below every value; a figure that falls on one is empty "
         f"({_EMPTY}). What was asked on some of a table's systems comes last and has no rank among "
-        "the others. Censored: the truth ends first, and the value is a lower bound. Noise floor: "
-        "the value between two true runs. Interval: bootstrap over systems. Seconds: over cells.",
-        highlight=False,
+        "the others. Interval: 2.5 % to 97.5 % of the medians of systems drawn with replacement, "
+        "each with its windows and seeds. Win rate: share of (system, other model) pairs won, ties "
+        "count half. Censored: the truth ends first, and the value is a lower bound. Noise floor: "
+        "the value between two true runs. Seconds and parameters: medians over cells. "
+        "*: on the front of median against fit + predict seconds."
     )
+    against = ", ".join(sorted(set(table.loc[table["skill"].notna(), "baseline"])))
+    if against:
+        low, high = RATIOS
+        ratio = "{1} / {0}" if find(metric).better == "higher" else "{0} / {1}"
+        told += (
+            f" Skill: 1 - geometric mean over systems of {ratio.format('value', 'baseline')}, each "
+            f"within {low:g} and {high:g}; a failure is the worst, 0 / 0 is 1; baseline: {against}."
+        )
+    console.print(told, highlight=False)
     if (table["source"] == PUBLISHED).any():
         console.print(
             "Published: figures of others under their own names, on those of these systems that "
             "they have values of; seconds on their machines.",
             highlight=False,
         )
+
+
+def print_comparison(console: Console, comparison: "Comparison") -> None:
+    """Whether the entries differ at all, and which of them cannot be told apart."""
+    names, systems = comparison.entries, len(comparison.systems)
+    text = f"{len(names)} entries on {systems} chaotic systems, on which all were asked: "
+    if len(names) > 2:
+        text += f"Friedman χ² = {comparison.friedman:.4g}, p = {comparison.friedman_p:.2g}. "
+    alike = [" ~ ".join(names[first : last + 1]) for first, last in comparison.alike]
+    text += (
+        f"Not told apart at {comparison.level:.0%} (Wilcoxon's signed ranks by pairs, Holm): "
+        f"{'; '.join(alike) or 'none'}. A failure ranks below every value; nothing is imputed."
+    )
+    console.print(text, highlight=False, markup=False)
 
 
 def print_summaries(console: Console, summaries: "pd.DataFrame", metric: str) -> None:
@@ -224,6 +254,10 @@ def print_failures(console: Console, failures: "pd.DataFrame", most: int = 20) -
 
 def _range(low: Any, high: Any) -> str:
     return f"{_number(low)}…{_number(high)}"  # no space: no line break
+
+
+def _count(value: Any) -> str:
+    return _EMPTY if value != value else f"{value:.0f}"
 
 
 def _number(value: Any) -> str:

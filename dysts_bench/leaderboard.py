@@ -10,7 +10,17 @@ The chaotic systems form one group, the others another, for their scores are in 
 that was not asked on every system of a group comes after those that were, for its median is that of
 other systems; it competes on its own, and they compete without it. (What is published was asked
 where it has values.) Where all can be compared, on a subset of the systems that a suite names, is a
-group too, as soon as some entry needs it.
+group too, as soon as some entry needs it. `leaderboard_by` makes groups of another kind.
+
+Skill against a baseline is 1 − the geometric mean over systems of error / baseline's error, each
+ratio within 1/100 and 100 (as in fev: Shchur et al., arXiv:2509.26468). Where higher is better, as
+of times until a forecast is wrong, the error is the inverse: the ratio is baseline's value / value,
+so that a skill of 0.5 is a time twice as long. A failure is the worst error, two equal ones are 1.
+There is no skill for metrics that have negative values.
+
+Intervals are of systems drawn with replacement, each with all its seeds and windows: these are
+nested in systems, and drawing them too would count their spread twice (Davison & Hinkley,
+Bootstrap Methods, 1997, section 3.8).
 
 The same rows in any order give the same table, bit for bit.
 """
@@ -22,13 +32,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+
+from dysts_bench.standings import (
+    BASELINES,
+    PUBLISHED,
+    baseline_of,
+    reference_columns,
+    skill,
+    statistics,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PRIMARY = "valid_prediction_time"
-PUBLISHED = "published"  # source of rows that are figures of others
 COLUMNS = (
     "group",  # "chaotic", "other", or a subset of the chaotic systems
     "model",
@@ -40,53 +57,141 @@ COLUMNS = (
     "ci_high",
     "win_rate",  # share of (system, other model) pairs won; ties count half
     "mean_rank",  # over systems; 1 is best, ties share their mean
+    "skill",  # against the baseline, on the systems of both: 1 is perfect, 0 is as good
+    "baseline",  # its model; empty where the group has none
     "systems",  # of the group on which it was asked for a forecast, failures included
     "failures",  # systems on which it has no value
+    "failed_by",  # how, as "timeout 2, crash 1"
     "censored",  # systems on which its value is a lower bound: the truth ended first
     "noise_floor",  # of an invariant: median over systems of the value between true runs
     "fit_seconds",  # median over cells
     "predict_seconds",
+    "parameters",  # fitted numbers, median over cells
+    "front",  # no other entry has a better median in as few seconds, or as good a one in fewer
 )
-RESAMPLES = 5000
-_SEED = 0  # of the bootstrap: part of the definition, so that a table can be made again
-
-# Scores: higher is better, -inf is a failure, NaN was not asked for.
-Matrix = Float[np.ndarray, "systems entries"]
-Sample = Float[np.ndarray, "*batch systems"]
-Flags = Bool[np.ndarray, "*batch systems"]
 
 
 def leaderboard(
     results: "pd.DataFrame",
     metric: str = PRIMARY,
     subsets: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    *,
+    baseline: str | None = None,
 ) -> "pd.DataFrame":
     """One row an entry and group, best first; the columns are COLUMNS.
 
     `results` holds every row of a suite, other metrics included: a system counts as not chaotic
-    when its rows are in periods. `subsets` are names of systems. Rows of older versions of the
-    suite are left out, and of a sweep those of fewer training points. Raises ValueError for a
-    metric that the results do not hold.
+    when its rows are in periods. `subsets` are names of systems. `baseline` is a model, of
+    BASELINES unless named. Rows of older versions of the suite are left out, and of a sweep those
+    of fewer training points. Raises ValueError for a metric or a baseline that the results lack.
     """
-    import pandas as pd
-
-    results = results[results["suite_version"] == results["suite_version"].max()]
-    results = results[results["n_points"] == results["n_points"].max()]
-    rows = rows_of(results, metric)
-    better = rows["higher_is_better"].unique()
-    if len(better) > 1:
-        raise ValueError(f"{metric}: rows disagree on whether higher is better; mixed versions?")
-    sign = 1.0 if better[0] else -1.0
-    calm = rows["task"].isin(results.loc[results["unit"] == "periods", "task"].unique())
+    rows, calm = _current(results, metric)
     groups = {"chaotic": rows[~calm], "other": rows[calm]}
     complete = _complete(groups["chaotic"])
     for name, systems in subsets.items():
         part = groups["chaotic"][groups["chaotic"]["system"].isin(list(systems))]
-        comparable = _complete(part)
-        if not comparable <= complete:
-            entry = pd.MultiIndex.from_frame(part[["model", "source"]].astype(str))
-            groups[name] = part[entry.isin(comparable)]
-    tables = [_table(name, part, sign) for name, part in groups.items() if not part.empty]
+        if not _complete(part) <= complete:
+            groups[name] = _comparable(part)
+    return _tables(groups, baseline)
+
+
+def leaderboard_by(
+    results: "pd.DataFrame",
+    groups: Mapping[str, Sequence[str]],
+    metric: str = PRIMARY,
+    *,
+    baseline: str | None = None,
+) -> "pd.DataFrame":
+    """The same table for each group of systems, of the chaotic ones in it; groups may overlap.
+
+    Only entries that were asked on all of a group are in it. Raises as `leaderboard` does.
+    """
+    rows, calm = _current(results, metric)
+    rows = rows[~calm]
+    parts = {name: rows[rows["system"].isin(list(systems))] for name, systems in groups.items()}
+    return _tables({name: _comparable(part) for name, part in parts.items()}, baseline)
+
+
+def leaderboard_by_track(
+    results: "pd.DataFrame", metric: str = PRIMARY, *, baseline: str | None = None
+) -> "pd.DataFrame":
+    """The same table for each track, the part of a task's name before "/", of chaotic systems."""
+    rows, calm = _current(results, metric)
+    rows = rows[~calm]
+    tracks = rows["task"].astype(str).str.partition("/")[0]
+    parts = {name: _comparable(rows[tracks == name]) for name in sorted(set(tracks))}
+    return _tables(parts, baseline)
+
+
+def leaderboard_by_horizon(
+    results: "pd.DataFrame", family: str = "nrmse", *, baseline: str | None = None
+) -> "pd.DataFrame":
+    """The same table for each metric `<family>_at_<h>`, h in Lyapunov times, of chaotic systems."""
+    start = f"{family}_at_"
+    found = [name for name in results["metric"].unique() if name.startswith(start)]
+    if not found:
+        known = {name.partition("_at_")[0] for name in results["metric"] if "_at_" in name}
+        raise ValueError(
+            f"the results hold no metric {start}…, of several horizons; "
+            f"they have: {', '.join(sorted(known)) or 'none'}"
+        )
+    parts = {}
+    for metric in sorted(found, key=lambda name: float(name.removeprefix(start))):
+        rows, calm = _current(results, metric)
+        parts[f"{metric.removeprefix(start)} Lyapunov times"] = _comparable(rows[~calm])
+    return _tables(parts, baseline)
+
+
+def matrix(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":
+    """Values by task × (model, source); NaN for a failure, and for what was not asked for."""
+    rows, _ = _current(results, metric)
+    sign = _sign(rows)
+    scores = _scores(rows, sign)
+    return sign * scores.where(np.isfinite(scores))
+
+
+def scores(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":
+    """Scores of chaotic systems, task × (model, source): higher is better, -inf is a failure.
+
+    Of the entries that were asked on all of them; NaN is for published ones alone.
+    """
+    rows, calm = _current(results, metric)
+    return _scores(_comparable(rows[~calm]), _sign(rows))
+
+
+def _current(results: "pd.DataFrame", metric: str) -> "tuple[pd.DataFrame, pd.Series]":
+    """The rows of a metric that count, and which of them are of systems that are not chaotic."""
+    results = results[results["suite_version"] == results["suite_version"].max()]
+    results = results[results["n_points"] == results["n_points"].max()]
+    rows = rows_of(results, metric)
+    if rows["higher_is_better"].nunique() > 1:
+        raise ValueError(f"{metric}: rows disagree on whether higher is better; mixed versions?")
+    calm = results.loc[results["unit"] == "periods", "task"].unique()
+    return rows, rows["task"].isin(calm)
+
+
+def _sign(rows: "pd.DataFrame") -> float:
+    return 1.0 if rows["higher_is_better"].iloc[0] else -1.0
+
+
+def _comparable(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows of entries that were asked on all systems of these rows."""
+    import pandas as pd
+
+    entry = pd.MultiIndex.from_frame(rows[["model", "source"]].astype(str))
+    return rows[entry.isin(_complete(rows))]
+
+
+def _tables(groups: "Mapping[str, pd.DataFrame]", baseline: str | None) -> "pd.DataFrame":
+    import pandas as pd
+
+    groups = {name: part for name, part in groups.items() if not part.empty}
+    models = {model for part in groups.values() for model in part["model"].unique()}
+    if baseline is not None and baseline not in models:
+        known = get_close_matches(baseline, sorted(models), n=3) or sorted(models)
+        raise ValueError(f"no results of baseline {baseline!r}. There are {', '.join(known)}.")
+    wanted = BASELINES if baseline is None else (baseline,)
+    tables = [_table(name, part, wanted) for name, part in groups.items()]
     return pd.concat(tables)[list(COLUMNS)].reset_index(drop=True)
 
 
@@ -98,19 +203,26 @@ def _complete(rows: "pd.DataFrame") -> set[tuple[str, str]]:
     return set(count.index[(count == rows["task"].nunique()) | published])
 
 
-def _table(group: str, rows: "pd.DataFrame", sign: float) -> "pd.DataFrame":
+def _table(group: str, rows: "pd.DataFrame", baselines: Sequence[str]) -> "pd.DataFrame":
     """The entries of one group, best first."""
+    sign = _sign(rows)
     scores = _scores(rows, sign)
+    entries = list(scores.columns)
     bounds = _bounds(rows).reindex_like(scores).to_numpy() == 1.0
+    model = baseline_of(entries, baselines)
     table = scores.columns.to_frame(index=False).assign(
         group=group,
-        **_statistics(scores.to_numpy(), bounds, list(scores.columns), sign),
+        **statistics(scores.to_numpy(), bounds, entries, sign),
+        skill=skill(scores.to_numpy(), reference_columns(entries, model), sign),
+        baseline=model,
+        failed_by=_failed_by(rows, scores),
         **_over_rows(rows, scores.columns),
     )
-    return table.assign(
+    table = table.assign(
         _partial=(table["systems"] < len(scores)) & (table["source"] != PUBLISHED),
         _worst_first=table["median"] * sign,
-    ).sort_values(
+    )
+    return table.assign(front=_front(table)).sort_values(
         ["_partial", "_worst_first", "win_rate", "mean_rank", "model", "source"],
         ascending=[True, False, False, True, True, False],
         na_position="last",
@@ -179,124 +291,44 @@ def _bounds(rows: "pd.DataFrame") -> "pd.DataFrame":
     return by_task.astype(float).unstack(["model", "source"])
 
 
-def _statistics(
-    scores: Matrix,
-    bounds: Bool[np.ndarray, "systems entries"],
-    entries: list[tuple[str, str]],
-    sign: float,
-) -> dict[str, list[float]]:
-    """The columns from `median` to `censored`, one value an entry."""
-    asked = ~np.isnan(scores)
-    table: dict[str, list[float]] = {name: [] for name in COLUMNS[3:8]}
-    for column, bound in zip(scores.T, bounds.T, strict=True):
-        values, censored = _ascending(column[~np.isnan(column)], bound[~np.isnan(column)])
-        low, high = _bootstrap(values, censored)
-        found: dict[str, Any] = {
-            "median": _quantile(values, censored, 0.5),
-            # A lower quartile of values is an upper one of scores where lower is better.
-            "q25": _quantile(values, censored, 0.25 if sign > 0 else 0.75),
-            "q75": _quantile(values, censored, 0.75 if sign > 0 else 0.25),
-            "ci_low": low if sign > 0 else high,
-            "ci_high": high if sign > 0 else low,
-        }
-        for name, value in found.items():
-            table[name].append(sign * float(value) if np.isfinite(value) else np.nan)
-    mine, theirs = scores[:, :, None], scores[:, None, :]
-    published = np.array([source == PUBLISHED for _, source in entries])
-    rivals = _rivals(entries, asked.all(axis=0) | published)
-    pairs = asked[:, :, None] & asked[:, None, :] & rivals
-    with np.errstate(invalid="ignore", divide="ignore"):  # NaN: nobody to compare with
-        won = np.where(pairs, (mine > theirs) + 0.5 * (mine == theirs), 0.0)
-        win_rate = won.sum(axis=(0, 2)) / pairs.sum(axis=(0, 2))
-    rank = 1 + (pairs.sum(axis=2) - won.sum(axis=2))  # systems × entries
-    return table | {
-        "win_rate": win_rate.tolist(),
-        "mean_rank": (np.where(asked, rank, 0).sum(axis=0) / asked.sum(axis=0)).tolist(),
-        "systems": asked.sum(axis=0).tolist(),
-        "failures": np.isneginf(scores).sum(axis=0).tolist(),
-        "censored": (bounds & asked).sum(axis=0).tolist(),
-    }
+def _failed_by(rows: "pd.DataFrame", scores: "pd.DataFrame") -> list[str]:
+    """Systems that failed, by the status that most of their rows without a value have."""
+    lost = rows[rows["value"].isna()].astype({"status": str})
+    told = []
+    by_entry = dict(list(lost.groupby(["model", "source"], observed=True)))
+    for entry, column in scores.items():
+        failed = column.index[np.isneginf(column)]
+        if not len(failed):
+            told.append("")
+            continue
+        statuses = by_entry[entry].groupby("task", observed=True)["status"]
+        first = statuses.agg(lambda status: status.mode().iloc[0])  # ties: by name
+        count = first[failed].value_counts()
+        ordered = sorted(count.items(), key=lambda pair: (-pair[1], pair[0]))
+        told.append(", ".join(f"{status} {number}" for status, number in ordered))
+    return told
 
 
-def _rivals(
-    entries: list[tuple[str, str]], complete: Bool[np.ndarray, " entries"]
-) -> Bool[np.ndarray, "entries entries"]:
-    """Whom each entry competes with: every other model once, from its own source where that has it.
-
-    Otherwise a model that was run again locally would count twice against everybody. An entry that
-    was asked on all systems competes with its like only. A published model is never one of ours,
-    whatever its name; it meets those of ours from the reference first.
-    """
-    entries = [(f"{m} ({s})" if s == PUBLISHED else m, s) for m, s in entries]
-    everyone = set(entries)
-    whole = {entry for entry, is_whole in zip(entries, complete, strict=True) if is_whole}
-    rivals = []
-    for model, source in entries:
-        pool = whole if (model, source) in whole else everyone
-        own = "reference" if source == PUBLISHED else source
-        rivals.append(
-            [
-                (other, other_source) in pool
-                and model != other
-                and (own == other_source or (other, own) not in pool)
-                for other, other_source in entries
-            ]
-        )
-    return np.array(rivals, dtype=bool)
-
-
-def _ascending(values: Sample, censored: Flags) -> tuple[Sample, Flags]:
-    """Both sorted by value; what ended at a time comes before what was only followed so far."""
-    order = np.lexsort((censored, values))
-    return np.take_along_axis(values, order, -1), np.take_along_axis(censored, order, -1)
-
-
-def _quantile(ascending: Sample, censored: Flags, q: float) -> Float[np.ndarray, "*batch"]:
-    """The linear quantile; -inf as soon as a failure takes part in it.
-
-    With censored values, that of the distribution of Kaplan & Meier (J. Am. Stat. Assoc. 53, 457,
-    1958), interpolated likewise: without any, both are one. The largest value counts as an end
-    (Efron 1967), so that a quantile beyond it is a lower bound.
-    """
-    n = ascending.shape[-1]
-    if n == 1:
-        return ascending[..., 0]
-    ends = ~censored
-    ends[..., -1] = True
-    following = n - np.arange(n)  # how many are not yet over before each value
-    mass = 1 - np.cumprod(np.where(ends, 1 - 1 / following, 1.0), axis=-1)
-    # numpy's linear quantile puts the k-th of n equal masses at (k − 1) / (n − 1).
-    knots = (mass * n - 1) / (n - 1)
-    number = np.arange(n)
-    last_end = np.maximum.accumulate(np.where(ends, number, -1), axis=-1)
-    # Products of (1 − 1/k) round: a knot a few 1e-16 below q is at q.
-    high = np.argmax(ends & (knots >= q - 1e-12), axis=-1)[..., None]
-    before = np.take_along_axis(last_end, np.maximum(high - 1, 0), -1)
-    low = np.where((high == 0) | (before < 0), high, before)
-    below, above = (np.take_along_axis(ascending, i, -1)[..., 0] for i in (low, high))
-    left, right = (np.take_along_axis(knots, i, -1)[..., 0] for i in (low, high))
-    with np.errstate(invalid="ignore", divide="ignore"):  # discarded in the next lines
-        part = np.clip((q - left) / (right - left), 0.0, 1.0)
-        between = below + part * (above - below)
-    at_knot = (low == high)[..., 0] | (np.abs(right - q) <= 1e-12)
-    return np.where(at_knot, above, np.where(np.isneginf(below), -np.inf, between))
-
-
-def _bootstrap(ascending: Float[np.ndarray, " systems"], censored: Flags) -> tuple[float, float]:
-    """The 2.5 % and 97.5 % quantiles of the median over systems drawn with replacement."""
-    if len(ascending) < 2:
-        return np.nan, np.nan  # one system says nothing about others
-    rng = np.random.default_rng(_SEED)
-    # Sorted numbers are sorted values: the sample is in order, ties and all.
-    drawn = np.sort(rng.integers(0, len(ascending), (RESAMPLES, len(ascending))), axis=1)
-    medians = np.sort(_quantile(ascending[drawn], censored[drawn], 0.5))
-    known = np.zeros(RESAMPLES, dtype=bool)
-    return float(_quantile(medians, known, 0.025)), float(_quantile(medians, known, 0.975))
+def _front(table: "pd.DataFrame") -> list[bool]:
+    """Whether an entry is on the front of accuracy against seconds, among those asked on all."""
+    seconds = (table["fit_seconds"] + table["predict_seconds"]).to_numpy()
+    accuracy = table["_worst_first"].to_numpy()
+    there = ~(table["_partial"] | (table["source"] == PUBLISHED)).to_numpy()
+    there &= np.isfinite(seconds) & np.isfinite(accuracy)
+    as_good = (accuracy[None] >= accuracy[:, None]) & (seconds[None] <= seconds[:, None])
+    better = (accuracy[None] > accuracy[:, None]) | (seconds[None] < seconds[:, None])
+    beaten = (as_good & better & there[None]).any(axis=1)
+    return (there & ~beaten).tolist()
 
 
 def _over_rows(rows: "pd.DataFrame", entries: "pd.Index") -> dict[str, np.ndarray]:
-    """Medians over systems of the noise floor, and over cells of the seconds."""
-    names = ["noise_floor", "fit_seconds", "predict_seconds"]
+    """Medians over systems of the noise floor; over cells of seconds and fitted numbers."""
     cells = rows.drop_duplicates(["model", "source", "task", "seed"])
-    found = cells.groupby(["model", "source"], observed=True)[names].median().reindex(entries)
+    fitted = {
+        text: json.loads(text).get("parameters") for text in cells["hyperparameters"].unique()
+    }
+    counts = cells["hyperparameters"].astype(str).map(fitted).astype(float)
+    names = ["noise_floor", "fit_seconds", "predict_seconds", "parameters"]
+    by_entry = cells.assign(parameters=counts).groupby(["model", "source"], observed=True)
+    found = by_entry[names].median().reindex(entries)
     return {name: found[name].to_numpy() for name in names}

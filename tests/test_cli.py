@@ -140,7 +140,7 @@ def test_the_profile_says_which_models_run_unless_others_are_named(tmp_path):
 def test_a_profiles_models_for_a_subset_run_on_that_part_of_the_systems_named(tmp_path):
     output = run_tiny("--systems", "Lorenz,Rossler")
     assert "1 models on 2 systems and 1 models on 1 systems: 3 cells" in output
-    assert "one (1 of the chaotic) systems" in output
+    assert "one: 1 chaotic systems" in output
     rows = read_csv(tmp_path / "results" / "local" / "tiny" / "drift.csv")
     assert {row.system for row in rows} == {"Rossler"}
     assert "1 models on 1 systems: 1 cells" in run_tiny("--systems", "one", "--models", "drift")
@@ -252,6 +252,39 @@ def test_the_leaderboard_is_written_in_the_format_asked_for(tmp_path):
     cli("leaderboard", "--suite", "tiny", "--metric", "smape", "--output", "smape.csv")
     assert (tmp_path / "smape.csv").read_text().startswith(",".join(COLUMNS))
     assert "| group | model |" in cli("leaderboard", "--suite", "tiny", "--format", "markdown")
+
+
+def test_a_leaderboard_says_its_formulas_its_baseline_and_who_is_told_apart():
+    run_tiny("--models", "persistence,drift", "--systems", "Lorenz,Rossler")
+    printed = cli("leaderboard", "--suite", "tiny.toml")
+    assert "Skill: 1 - geometric mean over systems of baseline / value, each within 0.01" in printed
+    assert "baseline: persistence." in printed
+    assert "2 entries on 2 chaotic systems, on which all were asked: Not told apart" in printed
+    against = json.loads(
+        cli("leaderboard", "--suite", "tiny.toml", "--baseline", "drift", "--format", "json")
+    )
+    assert {e["model"]: e["baseline"] for e in against} == {
+        "persistence": "drift",
+        "drift": "drift",
+    }
+    assert "Did you mean" not in cli("leaderboard", "--baseline", "dirft", code=2)
+    assert "There are drift" in cli(
+        "leaderboard", "--suite", "tiny.toml", "--baseline", "dirft", code=2
+    )
+
+
+def test_a_leaderboard_by_groups_of_systems_has_a_table_for_each():
+    run_tiny("--systems", "Lorenz,MackeyGlass")
+    found = json.loads(
+        cli("leaderboard", "--suite", "tiny.toml", "--by", "dimension", "--format", "json")
+    )
+    assert [(e["group"], e["systems"]) for e in found] == [
+        ("dimension 3", 1),
+        ("infinite (a delay)", 1),
+    ]
+    assert "no metric nrmse_at_" in cli(
+        "leaderboard", "--suite", "tiny.toml", "--by", "horizon", code=2
+    )
 
 
 def test_outside_a_terminal_progress_is_lines_with_a_limited_rate(monkeypatch):

@@ -10,7 +10,17 @@ import pytest
 from scipy import stats
 
 from dysts_bench import leaderboard as board
-from dysts_bench.leaderboard import PRIMARY, as_text, failures, leaderboard
+from dysts_bench.leaderboard import (
+    PRIMARY,
+    as_text,
+    failures,
+    leaderboard,
+    leaderboard_by,
+    leaderboard_by_horizon,
+    leaderboard_by_track,
+    matrix,
+)
+from dysts_bench.quantiles import RESAMPLES, ascending_pair, quantile
 from dysts_bench.records import Result, to_frame
 
 
@@ -141,7 +151,7 @@ def test_the_interval_is_scipys_percentile_bootstrap():
     expected = stats.bootstrap(
         (np.sort(values),),
         np.median,
-        n_resamples=board.RESAMPLES,
+        n_resamples=RESAMPLES,
         method="percentile",
         vectorized=True,
         rng=np.random.default_rng(0),
@@ -275,6 +285,135 @@ def test_formats_hold_the_same_table():
         as_text(table, "xlsx")
 
 
+# ---- skill, cost, failures, groups -----------------------------------------------------------
+
+
+def test_skill_is_one_minus_the_geometric_mean_of_clipped_ratios_by_hand():
+    times = {
+        "analog": {"S1": 2.0, "S2": 1.0, "S3": 0.0, "S4": None},
+        "twice": {"S1": 4.0, "S2": 2.0, "S3": 0.0, "S4": None},  # 1/2, 1/2, 0/0, two failures
+        "mixed": {"S1": 1.0, "S2": None, "S3": 3.0, "S4": 1.0},  # 2, ∞ → 100, 0 → 1/100, the same
+    }
+    found = entries(rows_of(times))
+    assert found["analog"]["skill"] == 0.0
+    assert found["twice"]["skill"] == pytest.approx(1 - 0.25 ** (1 / 4))
+    assert found["mixed"]["skill"] == pytest.approx(1 - (2 * 100 * 0.01 * 0.01) ** (1 / 4))
+    assert {entry["baseline"] for entry in found.values()} == {"analog"}
+
+
+def test_skill_is_of_errors_where_lower_is_better_and_absent_where_values_are_negative():
+    errors = {
+        "persistence": {"S1": 2.0, "S2": 4.0},
+        "half": {"S1": 1.0, "S2": 2.0},
+        "fails": {"S1": None, "S2": 0.0},
+    }
+    found = entries(rows_of(errors, metric="nrmse"), "nrmse")
+    assert found["half"]["skill"] == pytest.approx(0.5)
+    assert found["fails"]["skill"] == pytest.approx(0.0)  # 100 · 1/100
+    signed = {"persistence": {"S1": -0.5}, "half": {"S1": 0.5}}
+    found = entries(rows_of(signed, metric="nrmse"), "nrmse")
+    assert math.isnan(found["half"]["skill"])
+
+
+def test_the_baseline_is_named_or_the_first_of_a_list_and_its_own_sources_one():
+    rows = {name: {"S1": 1.0, "S2": 1.0} for name in ("persistence", "B")}
+    reference = to_frame(rows_of(rows), "reference")
+    local = to_frame(rows_of({"persistence": {"S1": 4.0, "S2": 4.0}, "C": {"S1": 2.0, "S2": 2.0}}))
+    frame = pd.concat([reference, local])
+    table = leaderboard(frame)
+    found = {(e["model"], e["source"]): e["skill"] for e in table.to_dict("records")}
+    assert found["C", "local"] == pytest.approx(1 - 4 / 2)
+    assert found["B", "reference"] == 0.0
+    assert set(leaderboard(frame, baseline="C")["baseline"]) == {"C"}
+    with pytest.raises(ValueError, match="no results of baseline 'D'"):
+        leaderboard(frame, baseline="D")
+
+
+def test_skill_win_rate_and_rank_are_those_of_another_evaluator():
+    bencheval = pytest.importorskip("bencheval.evaluator")
+    rng = np.random.default_rng(5)
+    errors = {
+        name: {f"S{s:02}": float(v) for s, v in enumerate(rng.gamma(3, size=25).round(1) + 0.1)}
+        for name in ("analog", "A", "B", "C")
+    }
+    found = entries(rows_of(errors, metric="nrmse"), "nrmse")
+    long = pd.DataFrame(
+        [(m, s, v) for m, values in errors.items() for s, v in values.items()],
+        columns=["method", "task", "metric_error"],
+    )
+    judge = bencheval.BenchmarkEvaluator(columns_to_agg_extra=None)
+    per_task = judge.compute_results_per_task(long)
+    theirs = {
+        "skill": judge.compute_skill_score(per_task, "analog"),
+        "win_rate": judge.compute_winrate(per_task),
+        "mean_rank": judge.compute_rank(per_task),
+    }
+    for name, values in theirs.items():
+        for model in errors:
+            assert found[model][name] == pytest.approx(values[model], abs=1e-6), (name, model)
+
+
+def test_the_front_has_what_nobody_beats_in_both_by_hand():
+    figures = {"good": (5.0, 9.0), "cheap": (1.0, 1.0), "beaten": (4.0, 9.0), "tie": (1.0, 1.0)}
+    rows = [row(m, "S1", v, fit_seconds=s) for m, (v, s) in figures.items()]
+    rows += [row("failed", "S1", None, fit_seconds=0.1)]
+    found = entries(rows)
+    front = {m: e["front"] for m, e in found.items()}
+    assert front == {"good": True, "cheap": True, "tie": True, "beaten": False, "failed": False}
+
+
+def test_parameters_are_a_median_over_cells_and_empty_for_a_model_without():
+    rows = [
+        row("A", s, 1.0, hyperparameters=json.dumps({"parameters": n}))
+        for s, n in (("S1", 10), ("S2", 30), ("S3", 20))
+    ]
+    rows += [row("B", s, 1.0) for s in ("S1", "S2", "S3")]
+    found = entries(rows)
+    assert found["A"]["parameters"] == 20 and math.isnan(found["B"]["parameters"])
+
+
+def test_failures_are_counted_by_status():
+    statuses = {"S1": "crash", "S2": "timeout", "S3": "timeout", "S4": "ok"}
+    rows = [
+        row("A", s, 1.0 if status == "ok" else None, status=status, window=w)
+        for s, status in statuses.items()
+        for w in range(3)
+    ]
+    rows += [row("A", "S4", None, status="crash", window=3)]  # one window of four: no failure
+    found = entries(rows)["A"]
+    assert (found["failures"], found["failed_by"]) == (3, "timeout 2, crash 1")
+
+
+def test_a_table_by_groups_is_the_leaderboard_of_each_groups_rows():
+    frame = to_frame([*rows_of(FEW), row("A", "Torus", 9.0, unit="periods")])
+    table = leaderboard_by(frame, {"one": ["S3"], "two": ["S1", "S2", "Torus"], "none": []})
+    assert table["group"].unique().tolist() == ["one", "two"]
+    for name, systems in {"one": ["S3"], "two": ["S1", "S2"]}.items():
+        part = frame[frame["system"].isin(systems) & (frame["model"] != "fewer")]
+        alone = leaderboard(part).assign(group=name)
+        mine = table[table["group"] == name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(mine, alone)
+
+
+def test_tables_by_track_and_by_horizon():
+    rows = [row(m, "S1", v, task=f"{t}/S1") for m, v in (("A", 1.0), ("B", 2.0)) for t in "xy"]
+    found = leaderboard_by_track(to_frame(rows))
+    assert found["group"].tolist() == ["x", "x", "y", "y"]
+    assert found["model"].tolist() == ["B", "A"] * 2
+    rows = [row("A", "S1", h / 10, metric=f"nrmse_at_{h:g}") for h in (10.0, 2.0, 0.5)]
+    found = leaderboard_by_horizon(to_frame(rows))
+    assert found["group"].tolist() == [f"{h} Lyapunov times" for h in ("0.5", "2", "10")]
+    assert found["median"].tolist() == [0.05, 0.2, 1.0]
+    with pytest.raises(ValueError, match="they have: nrmse"):
+        leaderboard_by_horizon(to_frame(rows), "smape")
+
+
+def test_a_matrix_has_values_by_system_and_entry():
+    found = matrix(to_frame(rows_of({"A": {"S1": 1.0, "S2": None}}, metric="nrmse")), "nrmse")
+    assert found.loc["main/S1", ("A", "local")] == 1.0
+    assert math.isnan(found.loc["main/S2", ("A", "local")])
+
+
 # ---- censored values -------------------------------------------------------------------------
 
 
@@ -297,14 +436,14 @@ def test_quantiles_of_censored_values_are_those_of_scipys_distribution():
     rng = np.random.default_rng(3)
     for n in (2, 5, 40):
         times, ends = rng.exponential(size=n), rng.exponential(size=n)
-        values, censored = board._ascending(np.minimum(times, ends), ends < times)
+        values, censored = ascending_pair(np.minimum(times, ends), ends < times)
         as_ends = censored & (np.arange(n) < n - 1)  # the largest counts as an end
         sample = stats.CensoredData(uncensored=values[~as_ends], right=values[as_ends])
         cdf = stats.ecdf(sample).cdf
         mass = cdf.evaluate(values[~as_ends])
         for q in (0.25, 0.5, 0.75):
             expected = np.interp(q, (mass * n - 1) / (n - 1), values[~as_ends])
-            assert board._quantile(values, censored, q) == pytest.approx(expected)
+            assert quantile(values, censored, q) == pytest.approx(expected)
 
 
 def test_quantiles_without_censored_values_are_numpys():
@@ -312,7 +451,7 @@ def test_quantiles_without_censored_values_are_numpys():
     for n in range(1, 60):
         values = np.sort(rng.normal(size=n).round(1))
         for q in (0.025, 0.25, 0.5, 0.75, 0.975):
-            found = board._quantile(values, np.zeros(n, bool), q)
+            found = quantile(values, np.zeros(n, bool), q)
             assert found == pytest.approx(np.quantile(values, q), abs=1e-12)
 
 

@@ -4,7 +4,9 @@ import pandas as pd
 import pytest
 
 from dysts_bench import ablations_page, phyxmamba_page, published, records, study_page, zoo_page
+from dysts_bench.leaderboard import as_text, leaderboard
 from dysts_bench.study_page import RESULTS
+from dysts_bench.task import read_suite
 
 
 def reference(suite: str) -> pd.DataFrame:
@@ -25,6 +27,17 @@ def test_the_pages_are_those_of_the_reference_results() -> None:
     )
     zoo = zoo_page.page(reference("standard"))
     assert zoo_page.PAGE.read_text(encoding="utf-8") == zoo, "`make docs` writes it anew"
+
+
+def test_the_leaderboards_are_those_of_the_reference_results_byte_for_byte() -> None:
+    written = sorted(RESULTS.glob("leaderboard*.csv"))
+    suites = sorted(folder.name for folder in (RESULTS / "reference").iterdir())
+    names = [path.stem.removeprefix("leaderboard").removeprefix("-") for path in written]
+    assert sorted(name or "standard" for name in names) == suites
+    for path, name in zip(written, names, strict=True):
+        suite = read_suite(name or "standard")
+        table = leaderboard(reference(suite.name), suite.metrics[0], suite.subsets)
+        assert path.read_text(encoding="utf-8") == as_text(table, "csv"), path.name
 
 
 def test_published_medians_are_those_of_the_study() -> None:

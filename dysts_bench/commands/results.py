@@ -1,5 +1,7 @@
 """Commands on results that are there: leaderboard, merge, publish."""
 
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,9 +10,18 @@ import typer
 from dysts_bench.commands.options import Format, Results, SuiteName, readable_errors
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
 
     from dysts_bench.task import Suite
+
+
+class By(StrEnum):
+    tag = "tag"
+    dimension = "dimension"
+    exponent = "exponent"
+    track = "track"
+    horizon = "horizon"
 
 
 def leaderboard(
@@ -18,7 +29,16 @@ def leaderboard(
     results: Results = Path("results"),
     metric: Annotated[
         str | None,
-        typer.Option(help="One of `dysts-bench list metrics`; default: the suite's primary one."),
+        typer.Option(
+            help="One of `dysts-bench list metrics`; default: the suite's primary one. "
+            "By horizon: the first part of several, nrmse of nrmse_at_1."
+        ),
+    ] = None,
+    by: Annotated[
+        By | None, typer.Option(help="A table for each group of the chaotic systems.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Whom skill is against; default: analog, or persistence.")
     ] = None,
     format: Annotated[Format, typer.Option(help="Of what is printed or written.")] = Format.table,
     output: Annotated[Path | None, typer.Option(help="A file instead of the screen.")] = None,
@@ -29,30 +49,54 @@ def leaderboard(
 ) -> None:
     """The table of reference and local results; a failure ranks below every value."""
     from dysts_bench import display, published, records
+    from dysts_bench.comparison import compare
     from dysts_bench.leaderboard import PRIMARY, as_text
-    from dysts_bench.leaderboard import leaderboard as table_of
     from dysts_bench.task import read_suite, suite_names
 
     with readable_errors():
         name, subsets = suite, {}
         if suite.endswith(".toml") or suite in suite_names():
             known = read_suite(suite)
-            name, metric, subsets = known.name, metric or known.metrics[0], known.subsets
-        metric = metric or PRIMARY  # of rows whose suite is not at hand
+            name, subsets = known.name, known.subsets
+            metric = metric or (None if by is By.horizon else known.metrics[0])
+        metric = metric or ("nrmse" if by is By.horizon else PRIMARY)  # a suite not at hand
         rows = records.load_results(results, name)
         if with_published:
             rows = published.beside(rows, published.load(results, name), metric)
-        table = table_of(rows, metric, subsets)
+        table = _table(rows, metric, subsets, by, baseline)
     if output is not None:
         chosen = Format.csv if format is Format.table else format
         records.write_atomically(output, as_text(table, chosen.value))
     elif format is Format.table:
         console = display.make_console()
         display.print_leaderboard(console, table, metric)
+        if by is None and (table["group"] == "chaotic").sum() > 1:
+            display.print_comparison(console, compare(rows, metric))
         if with_published:
             display.print_summaries(console, published.summaries(results, name), metric)
     else:
         print(as_text(table, format.value), end="")
+
+
+def _table(
+    rows: "pd.DataFrame",
+    metric: str,
+    subsets: "Mapping[str, Sequence[str]]",
+    by: By | None,
+    baseline: str | None,
+) -> "pd.DataFrame":
+    from dysts_bench import leaderboard as tables
+    from dysts_bench.groups import systems_by
+
+    match by:
+        case None:
+            return tables.leaderboard(rows, metric, subsets, baseline=baseline)
+        case By.track:
+            return tables.leaderboard_by_track(rows, metric, baseline=baseline)
+        case By.horizon:
+            return tables.leaderboard_by_horizon(rows, metric, baseline=baseline)
+    groups = systems_by(by.value, rows["system"].unique())
+    return tables.leaderboard_by(rows, groups, metric, baseline=baseline)
 
 
 def merge(
