@@ -45,6 +45,8 @@ class EntroPE(TorchForecaster):
     one block only, so it learns slowly. It should win where quiet and eventful times alternate and
     memories are long; that is expected, not measured.
 
+    The preset `cpu` makes two thirds of the updates: 0.9 on Lorenz, one seed.
+
     Source: Abeywickrama et al., arXiv 2509.26157. The preset `tokens` sees what is published there:
     bins, each channel and each window by itself. Its window and sizes are those of the default, and
     what harms the code behind the paper is mended: bins cover the values that they are applied to
@@ -74,13 +76,14 @@ class EntroPE(TorchForecaster):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
+            "cpu": {"updates": (100, 400, 40)},
             "tokens": {
                 "bins": 251,
                 "independent": True,
                 "tokens": True,
                 "own_tokens": False,
                 "normalised": True,
-            }
+            },
         }
     )
 

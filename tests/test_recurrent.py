@@ -139,3 +139,29 @@ def test_many_fits_in_one_program_equal_fits_one_by_one(cls: type[Recurrent]) ->
         context = training.train[:, :30]
         # thirty updates in float32
         np.testing.assert_allclose(one.predict(context, 5), alone.predict(context, 5), atol=1e-4)
+
+
+@both
+def test_tangents_are_the_derivatives_that_torch_finds(cls: type[Recurrent]) -> None:
+    from models._recurrent_networks import RecurrentNetwork, advanced
+
+    rng = np.random.default_rng(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = RecurrentNetwork(cls()._cell(), 16, 4, np.array([0.1, 0.2, 0.3])).double()
+        torch.nn.init.normal_(network.readout.weight)
+    network.requires_grad_(False)
+    remembered = 2 * 16 if cls is LSTM else 16
+    states = rng.normal(size=(4, remembered + 3))
+    tangents = rng.normal(size=(4, remembered + 3, 2))
+
+    def step(packed: Any) -> Any:
+        hidden, state = packed[:-3][None].split(16, -1), packed[None, -3:]
+        state, after = network.following(state, hidden)
+        return torch.cat([*after, state], -1)[0]
+
+    following, moved = advanced(network, states, tangents)
+    for i, packed in enumerate(torch.as_tensor(states)):
+        np.testing.assert_allclose(following[i], step(packed), atol=1e-15)
+        jacobian = torch.func.jacfwd(step)(packed).numpy()
+        np.testing.assert_allclose(moved[i], jacobian @ tangents[i], atol=1e-13)
