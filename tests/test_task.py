@@ -275,7 +275,7 @@ def standard_text():
         ("also.five", "also.fiv", "profiles.quick.also: no subset is called 'fiv'. Did you mean"),
         ("seed = 0", 'seed = 0\nsystems = ["Lorentz"]', "systems: the catalog has no system 'Lor"),
         ('"naive_mean", ', '"evil.py:Evil", ', "'evil.py:Evil' names a file"),
-        ('five = ["neural_ode"', 'five = ["evil.py:Evil(x=1)"', "names a file, whose code"),
+        ('"lstm:cpu"', '"evil.py:Evil(x=1)"', "names a file, whose code"),
         ("[subsets]", '[subsets]\nall = ["Lorenz"]', "subsets: 'all' is taken"),
         ("seed = 0", 'seed = 0\nperiods = "../x.csv"', "periods: '../x.csv' does not match"),
     ],
