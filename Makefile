@@ -10,7 +10,7 @@ BENCH    := $(VENV)/bin/dysts-bench
 PIP      := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help benchmark test data leaderboard lint bench bench-peers calibrate certify docs test-resume test-faults test-delay test-diffrax clean
+.PHONY: help benchmark test data leaderboard report lint bench bench-peers calibrate certify docs site test-report test-wheel test-resume test-faults test-delay test-diffrax clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 22
@@ -24,6 +24,10 @@ data: $(VENV)/.core ## generate the trajectories of all systems into the cache
 
 leaderboard: $(VENV)/.core ## print the leaderboard of what is under results/
 	@$(BENCH) leaderboard --results $(RESULTS)
+
+report: $(VENV)/.core ## write report/index.html: leaderboard, heat map, a page a system and a model
+	@$(PIP) -e '.[report]'
+	@$(BENCH) report --results $(RESULTS)
 
 test: $(VENV)/.dev ## run the test suite
 	@$(VENV)/bin/python -m pytest -n $(JOBS)
@@ -60,6 +64,18 @@ docs: $(VENV)/.core ## write the pages of docs/ that are made from the catalog, 
 	@$(VENV)/bin/python -m dysts_bench.zoo_page
 	@$(VENV)/bin/python -m dysts_bench.phyxmamba_page
 	@$(VENV)/bin/python -m dysts_bench.ablations_page
+
+site: $(VENV)/.core ## build the documentation into site/
+	@$(PIP) -e '.[docs,report,jax,torch]'
+	@$(VENV)/bin/python -m sphinx -q -W --keep-going -b html -d docs/_build docs site
+	@echo "site/index.html"
+
+test-report: $(VENV)/.dev ## the report in a headless Chromium (which must be installed)
+	@$(PIP) -e '.[browser]'
+	@$(VENV)/bin/python -m pytest -m browser tests/test_report_browser.py
+
+test-wheel: $(VENV)/.dev ## build the package, install it elsewhere, run it there
+	@$(VENV)/bin/python -m pytest -m wheel tests/test_wheel.py
 
 test-resume: $(VENV)/.dev ## kill a run ten times, resume, compare leaderboards byte for byte
 	@$(VENV)/bin/python -m benchmarks.resume

@@ -169,21 +169,30 @@ def errata() -> str:
     return "\n".join([*lines, *_their_metadata()]) + "\n"
 
 
-def _erratum(ours: System, theirs: System, reference: Published | None) -> Iterator[str]:
-    yield f"## {ours.name}\n"
-    yield f"{ours.erratum}\n"
-    yield "| | corrected | dysts |"
-    yield "|---|---|---|"
+def differences(ours: System, theirs: System) -> list[tuple[str, str, str]]:
+    """Where two editions differ: what, and what stands there in each; empty where it is absent."""
+    rows = []
     for kind in ("lets", "equations", "parameters"):
         mine, other = getattr(ours, kind), getattr(theirs, kind)
         for key in dict.fromkeys([*mine, *other]):
             if mine.get(key) != other.get(key):
                 prime = "'" if kind == "equations" else ""
-                yield _row(f"{key}{prime}", _code(mine.get(key)), _code(other.get(key)))
+                rows.append((f"{key}{prime}", _source(mine.get(key)), _source(other.get(key))))
     if ours.initial != theirs.initial:
-        yield _row("initial state", *(_numbers(system.initial) for system in (ours, theirs)))
+        rows.append(("initial state", _numbers(ours.initial), _numbers(theirs.initial)))
     if ours.tags != theirs.tags:
-        yield _row("tags", " ".join(ours.tags), " ".join(theirs.tags))
+        rows.append(("tags", " ".join(ours.tags), " ".join(theirs.tags)))
+    return rows
+
+
+def _erratum(ours: System, theirs: System, reference: Published | None) -> Iterator[str]:
+    yield f"## {ours.name}\n"
+    yield f"{ours.erratum}\n"
+    yield "| | corrected | dysts |"
+    yield "|---|---|---|"
+    for what, *sides in differences(ours, theirs):
+        text = what in ("initial state", "tags")
+        yield _row(what, *(side if text else f"`{side}`" if side else "none" for side in sides))
     behaviours = [
         str(system.measured.get("behaviour", "not measured")) for system in (ours, theirs)
     ]
@@ -296,10 +305,8 @@ def _numbers(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.8g}" for value in values)
 
 
-def _code(value: object) -> str:
-    if value is None:
-        return "none"
-    return f"`{value!r}`" if isinstance(value, float) else f"`{value}`"
+def _source(value: object) -> str:
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
 def _row(*cells: str) -> str:

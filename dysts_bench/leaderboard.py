@@ -161,8 +161,7 @@ def scores(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":
 
 def _current(results: "pd.DataFrame", metric: str) -> "tuple[pd.DataFrame, pd.Series]":
     """The rows of a metric that count, and which of them are of systems that are not chaotic."""
-    results = results[results["suite_version"] == results["suite_version"].max()]
-    results = results[results["n_points"] == results["n_points"].max()]
+    results = latest(results)
     rows = rows_of(results, metric)
     if rows["higher_is_better"].nunique() > 1:
         raise ValueError(f"{metric}: rows disagree on whether higher is better; mixed versions?")
@@ -267,7 +266,18 @@ def rows_of(results: "pd.DataFrame", metric: str) -> "pd.DataFrame":
             f"the results hold no metric {metric!r}. "
             + (f"Did you mean {', '.join(close)}?" if known else "They are empty: run first.")
         )
-    rows = results[results["metric"] == metric]
+    return labelled(results[results["metric"] == metric])
+
+
+def latest(results: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows that are ranked: of the newest version of the suite and, of a sweep, of the most
+    training points."""
+    rows = results[results["suite_version"] == results["suite_version"].max()]
+    return rows[rows["n_points"] == rows["n_points"].max()]
+
+
+def labelled(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """The same rows, the model's column with its preset."""
     label = rows["model"].astype(str)
     variant = rows["preset"].astype(str)
     return rows.assign(model=label.where(variant == "", label + ":" + variant))

@@ -66,7 +66,7 @@ def summaries(results: Path, suite: str) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    path = results / PUBLISHED / SUMMARIES
+    path = records.place_of(results, PUBLISHED) / SUMMARIES
     columns = ["suite", "model", "metric", "statistic", "value", "source"]
     every = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
     return every[every["suite"] == suite].drop(columns="suite").reset_index(drop=True)
@@ -78,7 +78,7 @@ def _tables(results: Path) -> dict[str, Path]:
 
     return {
         path.name.partition(".csv")[0]: path
-        for path in records.tables(results / PUBLISHED)
+        for path in records.tables(records.place_of(results, PUBLISHED))
         if tuple(pd.read_csv(path, nrows=0).columns[:4]) == COLUMNS[:4]
     }
 

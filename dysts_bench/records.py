@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any, get_args
 if TYPE_CHECKING:
     import pandas as pd
 
+# What an installed package brings, as results/ of a checkout holds it: not there in a checkout.
+BUNDLED = Path(__file__).parent / "results"
 STATUSES = ("ok", "diverged", "nan", "timeout", "oom", "crash", "unsupported")
 
 
@@ -129,7 +131,7 @@ def load_results(folder: str | Path = "results", suite: str = "standard") -> "pd
 
     parts = []
     for source in ("reference", "local"):
-        for path in tables(Path(folder) / source / suite):
+        for path in tables(place_of(Path(folder), source) / suite):
             frame = pd.read_csv(
                 path,
                 dtype=_pandas_types(),
@@ -142,6 +144,13 @@ def load_results(folder: str | Path = "results", suite: str = "standard") -> "pd
                 raise RecordError(f"{path}: the columns differ from this version's in {strange}")
             parts.append(frame.assign(source=source))
     return joined(parts)
+
+
+def place_of(results: Path, kind: str) -> Path:
+    """Where the folder of results has its `reference`, `local` or `published` figures: inside, or
+    else in the installed package, which brings the first and the last."""
+    own, bundled = results / kind, BUNDLED / kind
+    return bundled if bundled.exists() and not own.exists() else own
 
 
 def to_frame(results: Iterable[Result], source: str = "local") -> "pd.DataFrame":

@@ -1,0 +1,246 @@
+"""The figures of a report, by matplotlib, inline: in the colours of the page, light or dark."""
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dysts_bench.comparison import Comparison, compare
+from dysts_bench.leaderboard import scores
+from dysts_bench.metrics import Metric
+from systems.trajectory import optional
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from markupsafe import Markup
+    from matplotlib.figure import Figure
+
+# Stand-ins for colours that the page's style sets; matplotlib writes them into its SVG.
+INK, FAINT = "#010203", "#040506"
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "figure.facecolor": "none",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": FAINT,
+    "grid.alpha": 0.35,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
+COLOURS = (  # of middling lightness: to be seen on white and on black
+    *("#d95f30", "#1f87a8", "#7a62c9", "#3f9b54", "#c2457e", "#b08a00", "#4f7bd9", "#8a6d5a"),
+)
+SIZE = (8.5, 4.6)  # inches
+FAMILY = "nrmse_at_"
+
+
+def charts(results: "pd.DataFrame", board: "pd.DataFrame", metric: Metric) -> list[dict[str, Any]]:
+    """The figures that these results allow, each with what it says in words.
+
+    `results` as of records.load_results, `board` their leaderboard in the primary metric.
+    """
+    optional("matplotlib", extra="report")
+    from matplotlib import rc_context
+
+    first = board[board["group"] == board["group"].iloc[0]]
+    with rc_context(STYLE):
+        made = [_compared(results, metric), _horizons(results), _costs(first, metric)]
+    return [chart for chart in made if chart is not None]
+
+
+def inline(figure: "Figure", name: str) -> "Markup":
+    """The figure as an <svg> element, decorative for readers of screens: what it shows stands in
+    a label of the element around it. `name` tells its ids from those of others on a page."""
+    from markupsafe import Markup
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    with rc_context({**STYLE, "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<(metadata|style).*?</\1>", "", text, flags=re.DOTALL)
+    text = re.sub(r' (id|xlink:href|clip-path)="(url\()?(#?)', rf' \1="\2\3{name}-', text)
+    text = re.sub(r' (width|height)="[0-9.]+pt"', "", text, count=2)
+    text = text.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
+    text = text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    return Markup(text)  # matplotlib escapes the texts in it
+
+
+# ---- who is told apart -------------------------------------------------------------------------
+
+
+def _compared(results: "pd.DataFrame", metric: Metric) -> dict[str, Any] | None:
+    try:
+        found = compare(results, metric.name)
+    except ValueError:  # fewer than two entries, or systems, in common
+        return None
+    alike = "; ".join(", ".join(found.entries[i : j + 1]) for i, j in found.alike)
+    order = ", ".join(
+        f"{name} {rank:.2f}" for name, rank in zip(found.entries, found.mean_ranks, strict=True)
+    )
+    return {
+        "title": "Who can be told apart",
+        "says": f"Mean ranks over the {len(found.systems)} chaotic systems on which all of these "
+        "were run, 1 is best. A bar joins models no two of which differ by Wilcoxon's "
+        f"signed-rank test at {found.level:g}, after Holm. Friedman's test that all are alike: "
+        f"p = {found.friedman_p:.2g}.",
+        "label": f"Critical-difference diagram. Mean ranks: {order}. Not told apart: "
+        f"{alike or 'none'}.",
+        "svg": inline(critical_differences(found), "differences"),
+    }
+
+
+def critical_differences(found: Comparison) -> "Figure":
+    """The diagram of Demšar (2006): entries on a line of mean ranks, bars over those alike."""
+    from matplotlib.figure import Figure
+
+    count, ranks = len(found.entries), found.mean_ranks
+    left = (count + 1) // 2
+    lines = max(left, count - left)
+    top = 0.9 + 0.28 * len(found.alike)
+    figure = Figure(figsize=(SIZE[0], 0.35 * (top + lines) + 0.6))
+    axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
+    low, high = 1.0, float(count)
+    margin = 0.28 * (high - low)
+    axes.set(xlim=(low - margin, high + margin), ylim=(-top - lines, 1.2))
+    axes.axis("off")
+    axes.plot([low, high], [0, 0], color=INK, linewidth=1)
+    for rank in range(1, count + 1):
+        axes.plot([rank, rank], [0, 0.2], color=INK, linewidth=1)
+        axes.text(rank, 0.35, str(rank), ha="center", va="bottom", fontsize=9)
+    for i, (name, rank) in enumerate(zip(found.entries, ranks, strict=True)):
+        better = i < left
+        down = -top - (i if better else count - 1 - i) - 0.3
+        end = low - 0.03 * margin if better else high + 0.03 * margin
+        axes.plot([rank, rank, end], [0, down, down], color=FAINT, linewidth=0.9, zorder=1)
+        axes.plot([rank], [0], "o", color=COLOURS[0], markersize=4, zorder=3)
+        label = f"{name}  {rank:.2f}" if better else f"{rank:.2f}  {name}"
+        side = "right" if better else "left"
+        axes.text(end + (-0.02 if better else 0.02) * margin, down, label, ha=side, va="center")
+    for level, (first, last) in enumerate(found.alike):
+        height = -0.45 - 0.28 * level
+        reach = 0.006 * (high - low)
+        ends = [ranks[first] - reach, ranks[last] + reach]
+        axes.plot(ends, [height] * 2, color=COLOURS[1], linewidth=4, solid_capstyle="round")
+    return figure
+
+
+# ---- error against horizon ---------------------------------------------------------------------
+
+
+def _horizons(results: "pd.DataFrame") -> dict[str, Any] | None:
+    """Median error at each horizon, of the entries that were asked on all chaotic systems."""
+    from matplotlib.figure import Figure
+
+    names = [name for name in results["metric"].unique() if name.startswith(FAMILY)]
+    horizons = sorted(float(name.removeprefix(FAMILY)) for name in names)
+    if len(horizons) < 2:
+        return None
+    columns = [scores(results, f"{FAMILY}{h:g}").replace(-np.inf, -1e300) for h in horizons]
+    medians = {
+        entry: np.array([-column[entry].median() for column in columns])
+        for entry in columns[0]
+        if all(entry in column for column in columns)
+    }
+    if not medians:
+        return None
+    best = sorted(medians, key=lambda entry: (float(np.log(medians[entry] + 1e-300).sum()), entry))
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.add_subplot(
+        xscale="log",
+        yscale="log",
+        xlabel="horizon, Lyapunov times",
+        ylabel="NRMSE, median over systems",
+    )
+    for i, entry in reversed(list(enumerate(best))):
+        values = np.where((medians[entry] > 0) & (medians[entry] < 1e299), medians[entry], np.nan)
+        top = i < len(COLOURS)
+        axes.plot(
+            horizons,
+            values,
+            color=COLOURS[i] if top else FAINT,
+            linewidth=1.8 if top else 0.9,
+            marker="o" if top else None,
+            markersize=3.5,
+            label=_label(*entry) if top else "_",
+            zorder=3 if top else 1,
+        )
+    axes.set_xticks(horizons, [f"{h:g}" for h in horizons])
+    axes.minorticks_off()
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside right upper")
+    three = ", ".join(_label(*entry) for entry in best[:3])
+    return {
+        "title": "Error against horizon",
+        "says": "Normalised root mean squared error from the start of the forecast to the horizon, "
+        "median over the chaotic systems, of models that were run on all of them. The "
+        f"{min(len(best), len(COLOURS))} best in colour.",
+        "label": f"Median error of {len(best)} models against the horizon; the lowest are those of "
+        f"{three}.",
+        "svg": inline(figure, "horizons"),
+    }
+
+
+def _label(model: str, source: str) -> str:
+    return model if source == "reference" else f"{model} ({source})"
+
+
+# ---- accuracy against cost ---------------------------------------------------------------------
+
+
+def _costs(board: "pd.DataFrame", metric: Metric) -> dict[str, Any] | None:
+    """Accuracy against the seconds of a cell, and who is beaten in neither."""
+    from matplotlib.figure import Figure
+
+    board = board.assign(seconds=board["fit_seconds"] + board["predict_seconds"])
+    board = board[board["median"].notna() & (board["seconds"] > 0)].sort_values("seconds")
+    if len(board) < 2:
+        return None
+    front = board[board["front"]]
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.add_subplot(
+        xscale="log", xlabel="seconds of fit and forecasts, median", ylabel=_words(metric)
+    )
+    axes.plot(front["seconds"], front["median"], drawstyle="steps-post", color=COLOURS[0], zorder=1)
+    for on, colour in ((False, FAINT), (True, COLOURS[0])):
+        part = board[board["front"] == on]
+        axes.scatter(part["seconds"], part["median"], color=colour, s=26, zorder=2)
+    placed: list[tuple[float, float]] = []
+    span = float(np.ptp(board["median"])) or 1.0
+    decades = float(np.ptp(np.log10(board["seconds"]))) or 1.0
+    for row in board.sort_values(["front", "seconds"], ascending=[False, True]).itertuples():
+        place = (float(np.log10(row.seconds)) / decades, float(row.median) / span)
+        near = any(abs(place[0] - x) < 0.09 and abs(place[1] - y) < 0.045 for x, y in placed)
+        if near and not row.front:  # a heap of names says less than none
+            continue
+        placed.append(place)
+        axes.annotate(
+            _label(row.model, row.source),
+            (row.seconds, row.median),
+            xytext=(5, 4),
+            textcoords="offset points",
+            fontsize=8.5,
+        )
+    return {
+        "title": "Accuracy against cost",
+        "says": "No model is both better and faster than one on the line. Timings compare only "
+        "between rows from the same hardware.",
+        "label": f"{_words(metric)} against seconds. On the front, from cheap to dear: "
+        f"{', '.join(front['model'])}.",
+        "svg": inline(figure, "costs"),
+    }
+
+
+def _words(metric: Metric) -> str:
+    return metric.name.replace("_", " ").capitalize() + (f", {metric.unit}" if metric.unit else "")
