@@ -42,7 +42,8 @@ def run_polynomial(weights, parents, variables, history, taps, stride, horizon, 
     for t in range(horizon):
         now = t + memory - 1
         for tap in range(taps):
-            inputs[tap * dim : (tap + 1) * dim] = past[(now - tap * stride) % memory]
+            for d in range(dim):
+                copy(past[(now - tap * stride) % memory, d], inputs[tap * dim + d])
         for d in range(dim):
             change[d] = weights[0, d]
         for f in range(1, features):
@@ -54,7 +55,8 @@ def run_polynomial(weights, parents, variables, history, taps, stride, horizon, 
                     change[d, lane] += weight * monomials[f, lane]
         if not advance(x, change, forecast, t, limit):
             break
-        past[(now + 1) % memory] = x
+        for d in range(dim):
+            copy(x[d], past[(now + 1) % memory, d])
     return forecast
 
 
@@ -73,10 +75,10 @@ def polynomial_tangent(weights, parents, variables, taps, stride, states, tangen
     gradients = np.zeros((features, directions))
     for lane in range(lanes):
         old, new = tangents[lane], stretched[lane]
-        following[lane, : size - dim] = states[lane, dim:]
-        following[lane, size - dim :] = states[lane, size - dim :]
-        new[: size - dim] = old[dim:]
-        new[size - dim :] = old[size - dim :]
+        copy(states[lane, dim:], following[lane, : size - dim])
+        copy(states[lane, size - dim :], following[lane, size - dim :])
+        for k in range(size):
+            copy(old[k + dim if k < size - dim else k], new[k])
         for f in range(features):
             if f > 0:
                 tap, d = divmod(variables[f], dim)
@@ -178,12 +180,12 @@ def run_reservoirs(
                     x[d, lane] = context[lane, t, d]
         for g in range(groups):
             for k in range(heard):
-                local[k] = x[neighbours[g, k]]
+                copy(x[neighbours[g, k]], local[k])
             step(sources, links, input_weights, bias, leak, local, states[g], field)
             if t >= known - 1:
                 read(readouts[g % len(readouts)], squared, states[g], local, local_change)
                 for k in range(len(local_change)):
-                    change[neighbours[g, overlap + k]] = local_change[k]
+                    copy(local_change[k], change[neighbours[g, overlap + k]])
         if t >= known - 1 and not advance(x, change, forecast, t - known + 1, limit):
             break
     return forecast
@@ -244,7 +246,7 @@ def reservoirs_tangent(
                     new[first + i, c] = (1 - leak) * old[first + i, c] + field[i, lane] * pull[c]
         for d in range(heard - 2 * overlap):
             own = first_x + neighbours[g, overlap + d]
-            pull[:] = old[own]
+            copy(old[own], pull)
             for i in range(units):
                 weight = readout[i, d]
                 if squared[i]:
@@ -255,11 +257,22 @@ def reservoirs_tangent(
                     add(pull, weight, new[first + i])
             for k in range(heard):
                 add(pull, readout[units + k, d], old[first_x + neighbours[g, k]])
-            new[own] = pull
+            copy(pull, new[own])
             for lane in range(lanes):
                 following[lane, own] = states[lane, own] + change[d, lane]
     stretched = np.ascontiguousarray(new.reshape(size, lanes, directions).transpose(1, 0, 2))
     return following, stretched
+
+
+@compiled
+def copy(source, target):
+    """target <- source, for two rows.
+
+    `target[:] = source` does the same, but numba then compiles the message for rows that do not fit
+    as well: some two seconds for each function that has one.
+    """
+    for c in range(len(target)):
+        target[c] = source[c]
 
 
 @contracted

@@ -23,7 +23,9 @@ def orthonormalised(tangents):
     frames, stretches = np.empty_like(tangents), np.empty((lanes, directions))
     for lane in range(lanes):
         q = frames[lane]
-        q[:] = tangents[lane]
+        for i in range(states):
+            for c in range(directions):
+                q[i, c] = tangents[lane, i, c]
         for c in range(directions):
             length = norm(q, c)
             for _ in range(2):
