@@ -17,6 +17,7 @@ _HOME = {
     "ModelSpec": "runner",
     "run": "runner",
     "load_results": "records",
+    "query": "queries",
 }
 
 __all__ = sorted(_HOME)

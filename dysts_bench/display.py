@@ -210,6 +210,23 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
         )
 
 
+def print_answer(console: Console, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+    """The answer to a query: numbers to six digits."""
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for i, name in enumerate(columns):
+        numbers = all(isinstance(row[i], int | float | None) for row in rows)
+        shown.add_column(Text(name), justify="right" if numbers else "left")
+    for row in rows:
+        shown.add_row(*(Text(_value(value)) for value in row))
+    console.print(shown)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return _EMPTY
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def print_comparison(console: Console, comparison: "Comparison") -> None:
     """Whether the entries differ at all, and which of them cannot be told apart."""
     names, systems = comparison.entries, len(comparison.systems)

@@ -29,10 +29,11 @@ import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dysts_bench import tables
 from dysts_bench.standings import (
     BASELINES,
     PUBLISHED,
@@ -190,8 +191,8 @@ def _tables(groups: "Mapping[str, pd.DataFrame]", baseline: str | None) -> "pd.D
         known = get_close_matches(baseline, sorted(models), n=3) or sorted(models)
         raise ValueError(f"no results of baseline {baseline!r}. There are {', '.join(known)}.")
     wanted = BASELINES if baseline is None else (baseline,)
-    tables = [_table(name, part, wanted) for name, part in groups.items()]
-    return pd.concat(tables)[list(COLUMNS)].reset_index(drop=True)
+    found = [_table(name, part, wanted) for name, part in groups.items()]
+    return pd.concat(found)[list(COLUMNS)].reset_index(drop=True)
 
 
 def _complete(rows: "pd.DataFrame") -> set[tuple[str, str]]:
@@ -231,17 +232,8 @@ def _table(group: str, rows: "pd.DataFrame", baselines: Sequence[str]) -> "pd.Da
 
 def as_text(table: "pd.DataFrame", format: str) -> str:
     """The table as `csv`, `json` (a list of objects) or `markdown`; floats keep every bit."""
-    match format:
-        case "csv":
-            return table.to_csv(index=False, lineterminator="\n")
-        case "json":
-            whole = table.astype(object).where(table.notna(), None)  # JSON has no NaN
-            return json.dumps(whole.to_dict("records"), indent=1) + "\n"
-        case "markdown":
-            rows = [list(table.columns), ["---"] * len(table.columns)]
-            rows += [["" if v != v else _short(v) for v in row] for row in table.to_numpy()]
-            return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    raise ValueError(f"formats are csv, json and markdown; got {format!r}")
+    whole = table.astype(object).where(table.notna(), None)
+    return tables.as_text(list(table.columns), whole.to_numpy().tolist(), format)
 
 
 def failures(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":
@@ -251,10 +243,6 @@ def failures(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":
     texts = dict.fromkeys(("model", "source", "system", "status", "message"), str)
     lost = rows.loc[rows["value"].isna(), columns].astype(texts)
     return lost.drop_duplicates().sort_values(columns[:4]).reset_index(drop=True)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def rows_of(results: "pd.DataFrame", metric: str) -> "pd.DataFrame":

@@ -106,10 +106,7 @@ def read_csv(path: Path) -> list[Result]:
     open_as_text = gzip.open if _packed(path) else open
     with open_as_text(path, "rt", encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
-        header = tuple(next(reader, ()))
-        if header != COLUMNS:
-            strange = sorted(set(header) ^ set(COLUMNS)) or "their order"
-            raise RecordError(f"{path}: the columns differ from this version's in {strange}")
+        check_columns(path, next(reader, ()))
         try:
             return [from_fields(dict(zip(COLUMNS, line, strict=True))) for line in reader]
         except (ValueError, csv.Error, EOFError, zlib.error) as error:
@@ -121,29 +118,40 @@ def from_fields(texts: Mapping[str, str]) -> Result:
     return Result(**{name: _parsed(name, texts[name]) for name in COLUMNS})
 
 
-def load_results(folder: str | Path = "results", suite: str = "standard") -> "pd.DataFrame":
-    """All rows of a suite; the column `source` says reference (committed) or local (yours).
+def load_results(root: str | Path = "results", suite: str | None = "standard") -> "pd.DataFrame":
+    """All rows of a suite, or of all; column `source`: reference (committed) or local (yours).
 
-    Text columns are categories: a million rows take some 100 MB. RecordError for a file with other
-    columns.
+    A column is of one type: the annotations of Result, texts as categories (a million rows take
+    some 100 MB), numbers float64 with NaN where there is none, or int64 (Int64 for `window`, which
+    may be absent), truth values boolean. RecordError for a file with other columns.
     """
     import pandas as pd
 
     parts = []
     for source in ("reference", "local"):
-        for path in tables(place_of(Path(folder), source) / suite):
-            frame = pd.read_csv(
-                path,
-                dtype=_pandas_types(),
-                keep_default_na=False,
-                na_values=_empty(),
-                float_precision="round_trip",  # the default is off by one bit now and then
-            )
-            if tuple(frame.columns) != COLUMNS:
-                strange = sorted(set(frame.columns) ^ set(COLUMNS)) or "their order"
-                raise RecordError(f"{path}: the columns differ from this version's in {strange}")
-            parts.append(frame.assign(source=source))
+        folder = place_of(Path(root), source)
+        folders = sorted(folder.glob("*/")) if suite is None else [folder / suite]
+        for path in [path for folder in folders for path in row_files(folder)]:
+            if path.suffix == ".parquet":
+                frame = pd.read_parquet(path)
+            else:
+                frame = pd.read_csv(
+                    path,
+                    dtype=_pandas_types(),
+                    keep_default_na=False,
+                    na_values=_empty(),
+                    float_precision="round_trip",  # the default is off by one bit now and then
+                )
+            check_columns(path, frame.columns)
+            parts.append(frame.astype(_pandas_types()).assign(source=source))
     return joined(parts)
+
+
+def check_columns(path: Path, names: Iterable[str]) -> None:
+    """RecordError unless these are the columns of this version, in their order."""
+    if tuple(names) != COLUMNS:
+        strange = sorted(set(names) ^ set(COLUMNS)) or "their order"
+        raise RecordError(f"{path}: the columns differ from this version's in {strange}")
 
 
 def place_of(results: Path, kind: str) -> Path:
@@ -165,6 +173,13 @@ def to_frame(results: Iterable[Result], source: str = "local") -> "pd.DataFrame"
 def tables(folder: Path) -> list[Path]:
     """The files of rows in a folder, `<model>.csv` or `<model>.csv.gz`, by name."""
     return sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")])
+
+
+def row_files(folder: Path) -> list[Path]:
+    """The same, and `<model>.parquet` where no CSV of that name lies beside it."""
+    csvs = tables(folder)
+    models = {path.name.removesuffix(".gz").removesuffix(".csv") for path in csvs}
+    return [*csvs, *(p for p in sorted(folder.glob("*.parquet")) if p.stem not in models)]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -331,6 +346,12 @@ def _pandas_types() -> dict[str, str]:
         kinds = get_args(kind) or (kind,)
         types[name] = "Int64" if kinds[0] is int and len(kinds) > 1 else names[kinds[0]]
     return types
+
+
+def sql_types() -> dict[str, str]:
+    """The type of each column in SQL."""
+    names = {str: "varchar", int: "bigint", float: "double", bool: "boolean"}
+    return {name: names[(get_args(kind) or (kind,))[0]] for name, kind in _TYPES.items()}
 
 
 def _empty() -> dict[str, list[str]]:

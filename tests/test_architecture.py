@@ -147,10 +147,13 @@ def test_metrics_import_numbers_only(module):
         assert known or name.startswith("dysts_bench.metrics"), f"{module} imports {name}"
 
 
-def test_the_leaderboard_imports_statistics_only():
-    for name, own in {"leaderboard": "standings", "standings": "quantiles"}.items():
-        assert ours(imports(f"dysts_bench.{name}", lazy=True)) == {f"dysts_bench.{own}"}
-    assert ours(imports("dysts_bench.quantiles", lazy=True)) == set()
+def test_the_leaderboard_imports_statistics_and_how_tables_are_written_only():
+    def found(name):
+        return ours(imports(f"dysts_bench.{name}", lazy=True))
+
+    assert found("leaderboard") == {"dysts_bench.standings", "dysts_bench.tables"}
+    assert found("standings") == {"dysts_bench.quantiles"}
+    assert found("quantiles") == found("tables") == set()
 
 
 @pytest.mark.parametrize("module", [m for m in FILES if m.startswith("systems.")])

@@ -1,4 +1,4 @@
-"""Commands on results that are there: leaderboard, merge, publish."""
+"""Commands on results that are there: leaderboard, query, merge, publish."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -85,18 +85,45 @@ def _table(
     by: By | None,
     baseline: str | None,
 ) -> "pd.DataFrame":
-    from dysts_bench import leaderboard as tables
+    from dysts_bench import leaderboard as board
     from dysts_bench.groups import systems_by
 
     match by:
         case None:
-            return tables.leaderboard(rows, metric, subsets, baseline=baseline)
+            return board.leaderboard(rows, metric, subsets, baseline=baseline)
         case By.track:
-            return tables.leaderboard_by_track(rows, metric, baseline=baseline)
+            return board.leaderboard_by_track(rows, metric, baseline=baseline)
         case By.horizon:
-            return tables.leaderboard_by_horizon(rows, metric, baseline=baseline)
+            return board.leaderboard_by_horizon(rows, metric, baseline=baseline)
     groups = systems_by(by.value, rows["system"].unique())
-    return tables.leaderboard_by(rows, groups, metric, baseline=baseline)
+    return board.leaderboard_by(rows, groups, metric, baseline=baseline)
+
+
+def query(
+    sql: Annotated[
+        str, typer.Argument(help='One SELECT. "show tables" and "describe results" say of what.')
+    ],
+    results: Results = Path("results"),
+    format: Annotated[Format, typer.Option(help="Of what is printed or written.")] = Format.table,
+    output: Annotated[Path | None, typer.Option(help="A file instead of the screen.")] = None,
+) -> None:
+    """SQL over results, tasks, systems, published figures and leaderboards. It changes nothing."""
+    from dysts_bench import display, queries, records, tables
+
+    with readable_errors():
+        try:
+            columns, rows = queries.answer(sql, results)
+        except ImportError as error:
+            raise ValueError(error) from None
+        if output is None and format is Format.table:
+            display.print_answer(display.make_console(), columns, rows)
+            return
+        chosen = Format.csv if format is Format.table else format
+        text = tables.as_text(columns, rows, chosen.value)
+    if output is None:
+        print(text, end="")
+    else:
+        records.write_atomically(output, text)
 
 
 def merge(
