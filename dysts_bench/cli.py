@@ -6,7 +6,7 @@ user can mend, such as a name that does not exist, ends with a message and exit 
 
 import typer
 
-from dysts_bench.commands import data, report, results, running
+from dysts_bench.commands import data, plots, report, results, running
 
 app = typer.Typer(
     help="Benchmark forecasters on chaotic systems.",
@@ -25,8 +25,11 @@ for command in (
     running.run,
     running.rescore,
     results.leaderboard,
+    results.query,
     report.report,
     results.merge,
     results.publish,
 ):
     app.command()(command)
+
+app.add_typer(plots.app, name="plot")
