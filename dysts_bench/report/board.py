@@ -24,7 +24,7 @@ LABELS = {
 }
 SHOWN = (
     *("skill", "win_rate", "mean_rank", "systems", "failures", "censored", "noise_floor"),
-    *("fit_seconds", "predict_seconds", "parameters"),
+    *("fit_seconds", "parameters"),
 )
 SAYS = {
     "median": "over systems; each system counts with the median over windows, then seeds",

@@ -34,11 +34,15 @@ def mathml(system: System) -> "Markup":
     convert = optional("latex2mathml.converter", extra="report").convert
     text = system.latex().replace("{aligned}", "{align*}")  # which latex2mathml knows
     # A name is one symbol, a little apart from its factors: else `a slip` is set as a·s·l·i·p.
-    text = re.sub(r"(?<![\\A-Za-z{])([A-Za-z]{2,})(?![A-Za-z}*])", r"\\text{\1}", text)
+    text = re.sub(_WORD, r"\\text{\1}", text)
     text = re.sub(r"(?<=[\w}]) (?=\\text)", r" \\, ", text)
     text = re.sub(r"(\\text\{\w+\}(?:[_^]\{\w+\})?) (?=\w|\\(?!right|,|\\))", r"\1 \\, ", text)
     found = convert(text, display="block").replace("mtext>", "mi>")
     return Markup(found)  # of the catalog, whose names are letters
+
+
+# Two letters or more that are neither a command of LaTeX nor its argument.
+_WORD = re.compile(r"(?<!begin\{)(?<!end\{)(?<!operatorname\{)(?<![\\A-Za-z])([A-Za-z]{2,})")
 
 
 def facts(system: System) -> Iterator[Fact]:
