@@ -66,7 +66,7 @@ docs: $(VENV)/.core ## write the pages of docs/ that are made from the catalog, 
 	@$(VENV)/bin/python -m dysts_bench.ablations_page
 
 site: $(VENV)/.core ## build the documentation into site/
-	@$(PIP) -e '.[docs,report,jax,torch]'
+	@$(PIP) -e '.[docs,report]'
 	@$(VENV)/bin/python -m sphinx -q -W --keep-going -b html -d docs/_build docs site
 	@echo "site/index.html"
 
