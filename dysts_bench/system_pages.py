@@ -36,11 +36,11 @@ def index() -> str:
     ]
     for name in systems.names():
         system = systems.load(name)
-        shown = pictures.projections(system)[:1]
+        run = pictures.orbit(system)
         time = system.lyapunov_time if "chaotic" in system.tags else None
         dimension = system.measured.get("kaplan_yorke", {}).get("value")
         cells = [
-            "".join(_svg(picture.path, name, "thumb") for picture in shown),
+            "" if run is None else _svg(pictures.thumbnail(run), name, "thumb"),
             f"[{name}](systems/{name}.md)",
             str(system.dimension),
             descriptions.number(time),
@@ -63,12 +63,12 @@ def _page(system: System) -> Iterator[str]:
     yield f"{system.description}\n"
     if system.tags:
         yield f"*{', '.join(system.tags)}*\n"
-    shown = pictures.projections(system)
-    if shown:
+    run = pictures.orbit(system)
+    if run is not None:
         figures = "".join(
             f"<figure>{_svg(picture.path, system.name)}<figcaption>{picture.up} over "
             f"{picture.across}</figcaption></figure>"
-            for picture in shown
+            for picture in pictures.projections(system, run)
         )
         yield f'<div class="attractors">{figures}</div>\n'
     yield f'<div class="equations">{descriptions.mathml(system)}</div>\n'

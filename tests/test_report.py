@@ -267,13 +267,11 @@ def test_a_path_is_the_points_to_the_nearest_unit():
 
 def test_an_attractor_fills_its_box_the_right_way_up():
     lorenz = systems.load("Lorenz")
-    across_z = next(p for p in pictures.projections(lorenz) if (p.across, p.up) == ("x", "z"))
-    points = read_path(across_z.path)
+    states = pictures.orbit(lorenz)
+    shown = pictures.projections(lorenz, states)
+    points = read_path(next(p for p in shown if (p.across, p.up) == ("x", "z")).path)
     assert np.array_equal(points.min(axis=0), [4, 4])
     assert np.array_equal(points.max(axis=0), np.array(pictures.BOX) - 4)
-    states = lorenz.trajectory(
-        pictures.POINTS, points_per_period=pictures.PER_PERIOD, precision="double"
-    ).states[0]
     highest = points[points[:, 1].argmin()]
     share = (highest[0] - 4) / (pictures.BOX[0] - 8)
     x = states[states[:, 2].argmax(), 0]
@@ -281,8 +279,10 @@ def test_an_attractor_fills_its_box_the_right_way_up():
 
 
 def test_a_single_coordinate_is_shown_against_its_past():
-    [picture] = pictures.projections(systems.load("MackeyGlass"))
-    assert "before" in picture.across
+    system = systems.load("MackeyGlass")
+    run = pictures.orbit(system)
+    [picture] = pictures.projections(system, run)
+    assert "before" in picture.across and picture.path == pictures.thumbnail(run)
 
 
 def test_a_forecast_leaves_the_picture_at_its_edge_and_ends_where_it_is_not_finite():

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dysts_bench.comparison import Comparison, compare
+from dysts_bench import plots
+from dysts_bench.comparison import compare
 from dysts_bench.leaderboard import scores
 from dysts_bench.metrics import Metric
 from systems.trajectory import optional
@@ -37,6 +38,13 @@ STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
 }
+PAGE = {
+    INK: "currentColor",
+    FAINT: "var(--faint)",
+    "#000000": "currentColor",
+    plots.INK: "var(--cool)",
+    plots.FAINT: "var(--faint)",
+}
 COLOURS = (  # of middling lightness: to be seen on white and on black
     *("#d95f30", "#1f87a8", "#7a62c9", "#3f9b54", "#c2457e", "#b08a00", "#4f7bd9", "#8a6d5a"),
 )
@@ -58,12 +66,14 @@ def charts(results: "pd.DataFrame", board: "pd.DataFrame", metric: Metric) -> li
     return [chart for chart in made if chart is not None]
 
 
-def inline(figure: "Figure", name: str) -> "Markup":
+def _inline(figure: "Figure", name: str) -> "Markup":
     """The figure as an <svg> element, decorative for readers of screens: what it shows stands in
     a label of the element around it. `name` tells its ids from those of others on a page."""
     from markupsafe import Markup
     from matplotlib import rc_context
 
+    for axes in figure.axes:
+        axes.set_title("")  # the page has a heading
     buffer = io.StringIO()
     with rc_context({**STYLE, "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -72,7 +82,8 @@ def inline(figure: "Figure", name: str) -> "Markup":
     text = re.sub(r"<(metadata|style).*?</\1>", "", text, flags=re.DOTALL)
     text = re.sub(r' (id|xlink:href|clip-path)="(url\()?(#?)', rf' \1="\2\3{name}-', text)
     text = re.sub(r' (width|height)="[0-9.]+pt"', "", text, count=2)
-    text = text.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
+    for colour, of_the_page in PAGE.items():
+        text = text.replace(colour, of_the_page)
     text = text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
     return Markup(text)  # matplotlib escapes the texts in it
 
@@ -97,43 +108,8 @@ def _compared(results: "pd.DataFrame", metric: Metric) -> dict[str, Any] | None:
         f"p = {found.friedman_p:.2g}.",
         "label": f"Critical-difference diagram. Mean ranks: {order}. Not told apart: "
         f"{alike or 'none'}.",
-        "svg": inline(critical_differences(found), "differences"),
+        "svg": _inline(plots.critical_differences(found), "differences"),
     }
-
-
-def critical_differences(found: Comparison) -> "Figure":
-    """The diagram of Demšar (2006): entries on a line of mean ranks, bars over those alike."""
-    from matplotlib.figure import Figure
-
-    count, ranks = len(found.entries), found.mean_ranks
-    left = (count + 1) // 2
-    lines = max(left, count - left)
-    top = 0.9 + 0.28 * len(found.alike)
-    figure = Figure(figsize=(SIZE[0], 0.35 * (top + lines) + 0.6))
-    axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
-    low, high = 1.0, float(count)
-    margin = 0.28 * (high - low)
-    axes.set(xlim=(low - margin, high + margin), ylim=(-top - lines, 1.2))
-    axes.axis("off")
-    axes.plot([low, high], [0, 0], color=INK, linewidth=1)
-    for rank in range(1, count + 1):
-        axes.plot([rank, rank], [0, 0.2], color=INK, linewidth=1)
-        axes.text(rank, 0.35, str(rank), ha="center", va="bottom", fontsize=9)
-    for i, (name, rank) in enumerate(zip(found.entries, ranks, strict=True)):
-        better = i < left
-        down = -top - (i if better else count - 1 - i) - 0.3
-        end = low - 0.03 * margin if better else high + 0.03 * margin
-        axes.plot([rank, rank, end], [0, down, down], color=FAINT, linewidth=0.9, zorder=1)
-        axes.plot([rank], [0], "o", color=COLOURS[0], markersize=4, zorder=3)
-        label = f"{name}  {rank:.2f}" if better else f"{rank:.2f}  {name}"
-        side = "right" if better else "left"
-        axes.text(end + (-0.02 if better else 0.02) * margin, down, label, ha=side, va="center")
-    for level, (first, last) in enumerate(found.alike):
-        height = -0.45 - 0.28 * level
-        reach = 0.006 * (high - low)
-        ends = [ranks[first] - reach, ranks[last] + reach]
-        axes.plot(ends, [height] * 2, color=COLOURS[1], linewidth=4, solid_capstyle="round")
-    return figure
 
 
 # ---- error against horizon ---------------------------------------------------------------------
@@ -188,7 +164,7 @@ def _horizons(results: "pd.DataFrame") -> dict[str, Any] | None:
         f"{min(len(best), len(COLOURS))} best in colour.",
         "label": f"Median error of {len(best)} models against the horizon; the lowest are those of "
         f"{three}.",
-        "svg": inline(figure, "horizons"),
+        "svg": _inline(figure, "horizons"),
     }
 
 
@@ -201,46 +177,16 @@ def _label(model: str, source: str) -> str:
 
 def _costs(board: "pd.DataFrame", metric: Metric) -> dict[str, Any] | None:
     """Accuracy against the seconds of a cell, and who is beaten in neither."""
-    from matplotlib.figure import Figure
-
-    board = board.assign(seconds=board["fit_seconds"] + board["predict_seconds"])
-    board = board[board["median"].notna() & (board["seconds"] > 0)].sort_values("seconds")
-    if len(board) < 2:
+    try:
+        figure = plots.cost(board, metric.name, metric.unit, group=str(board["group"].iloc[0]))
+    except ValueError:  # nobody has both
         return None
-    front = board[board["front"]]
-    figure = Figure(figsize=SIZE, layout="constrained")
-    axes = figure.add_subplot(
-        xscale="log", xlabel="seconds of fit and forecasts, median", ylabel=_words(metric)
-    )
-    axes.plot(front["seconds"], front["median"], drawstyle="steps-post", color=COLOURS[0], zorder=1)
-    for on, colour in ((False, FAINT), (True, COLOURS[0])):
-        part = board[board["front"] == on]
-        axes.scatter(part["seconds"], part["median"], color=colour, s=26, zorder=2)
-    placed: list[tuple[float, float]] = []
-    span = float(np.ptp(board["median"])) or 1.0
-    decades = float(np.ptp(np.log10(board["seconds"]))) or 1.0
-    for row in board.sort_values(["front", "seconds"], ascending=[False, True]).itertuples():
-        place = (float(np.log10(row.seconds)) / decades, float(row.median) / span)
-        near = any(abs(place[0] - x) < 0.09 and abs(place[1] - y) < 0.045 for x, y in placed)
-        if near and not row.front:  # a heap of names says less than none
-            continue
-        placed.append(place)
-        axes.annotate(
-            _label(row.model, row.source),
-            (row.seconds, row.median),
-            xytext=(5, 4),
-            textcoords="offset points",
-            fontsize=8.5,
-        )
+    front = board[board["front"]].sort_values("fit_seconds")
     return {
         "title": "Accuracy against cost",
         "says": "No model is both better and faster than one on the line. Timings compare only "
         "between rows from the same hardware.",
-        "label": f"{_words(metric)} against seconds. On the front, from cheap to dear: "
+        "label": f"Median {metric.name} against seconds. On the front, from cheap to dear: "
         f"{', '.join(front['model'])}.",
-        "svg": inline(figure, "costs"),
+        "svg": _inline(figure, "costs"),
     }
-
-
-def _words(metric: Metric) -> str:
-    return metric.name.replace("_", " ").capitalize() + (f", {metric.unit}" if metric.unit else "")

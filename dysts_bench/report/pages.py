@@ -65,6 +65,7 @@ class SystemPage(Named):
     erratum: str = ""
     differences: list[tuple[str, str, str]] = field(default_factory=list)
     pictures: list[Projection] = field(default_factory=list)
+    thumbnail: str = ""
     observable: str = ""
     scores: list[Row] = field(default_factory=list)
     floors: list[float] = field(default_factory=list)
@@ -200,7 +201,9 @@ def _describe(page: SystemPage, system: systems.System) -> None:
     page.erratum = corrected.erratum
     if corrected.erratum:
         page.differences = differences(corrected, systems.load(page.name, "dysts"))
-    page.pictures = pictures.projections(system)
+    run = pictures.orbit(system)
+    if run is not None:
+        page.thumbnail, page.pictures = pictures.thumbnail(run), pictures.projections(system, run)
     page.observable = system.observables[0]
 
 

@@ -10,9 +10,11 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float
 
+from dysts_bench.portraits import plane
 from systems import IntegrationError, System
 
 POINTS, PER_PERIOD = 2400, 48  # of an attractor
+LAG = PER_PERIOD // 4  # of a single coordinate
 BOX = (320, 240)  # width and height of a projection, in SVG units
 WIDE, HIGH = 1000, 150  # of a forecast
 
@@ -36,25 +38,28 @@ class Course:
     right_until: float | None
 
 
-def projections(system: System) -> list[Projection]:
-    """The first three observed coordinates in pairs; of a single one, against itself a quarter of
-    a period before. Empty for a system whose trajectory escapes."""
+def orbit(system: System) -> Float[np.ndarray, "times dim"] | None:
+    """A trajectory on the attractor, of observed coordinates; None where it escapes."""
     try:
-        states = system.trajectory(POINTS, points_per_period=PER_PERIOD, precision="double").states
+        run = system.trajectory(POINTS, points_per_period=PER_PERIOD, precision="double")
     except IntegrationError:
-        return []
+        return None
+    return run.states[0]
+
+
+def thumbnail(run: Float[np.ndarray, "times dim"]) -> str:
+    """The path of an attractor seen from the side where it spreads most."""
+    return _fitted(plane(run, LAG))
+
+
+def projections(system: System, run: Float[np.ndarray, "times dim"]) -> list[Projection]:
+    """The first three observed coordinates in pairs; of a single one, against itself a quarter of
+    a period before."""
     names = list(system.observables)
     if len(names) == 1:
-        lag, x = PER_PERIOD // 4, states[0, :, 0]
-        return [
-            Projection(
-                f"{names[0]}, a quarter of a period before",
-                names[0],
-                _fitted(np.stack([x[:-lag], x[lag:]], axis=1)),
-            )
-        ]
+        return [Projection(f"{names[0]}, a quarter of a period before", names[0], thumbnail(run))]
     return [
-        Projection(names[i], names[j], _fitted(states[0][:, [i, j]]))
+        Projection(names[i], names[j], _fitted(run[:, [i, j]]))
         for i, j in combinations(range(min(3, len(names))), 2)
     ]
 
