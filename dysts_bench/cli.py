@@ -24,6 +24,7 @@ for command in (
     data.check,
     running.run,
     running.rescore,
+    running.verify,
     results.leaderboard,
     results.query,
     report.report,

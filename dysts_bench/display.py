@@ -3,7 +3,8 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dysts_bench.comparison import Comparison
+    from dysts_bench.verification import Verified
     from systems import System
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -134,7 +136,7 @@ def _minutes(seconds: float) -> str:
 
 def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> None:
     """One table for chaotic systems, one for the others, and one for each subset that is needed."""
-    from dysts_bench.leaderboard import PUBLISHED
+    from dysts_bench.leaderboard import OUTSIDE, PUBLISHED
     from dysts_bench.metrics import find
     from dysts_bench.standings import RATIOS
 
@@ -144,7 +146,9 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
             unit = "periods"
         most = part["systems"].max()
         which = f"{group} systems"
-        if group not in ("chaotic", "other"):
+        if group == OUTSIDE:
+            which = f"{most} additional systems"
+        elif group not in ("chaotic", "other"):
             which = f"{group}: {most} chaotic systems"
         shown = Table(
             title=f"{metric}{f' ({unit})' if unit else ''}, {which}",
@@ -190,7 +194,8 @@ def print_leaderboard(console: Console, table: "pd.DataFrame", metric: str) -> N
         "the others. Interval: 2.5 % to 97.5 % of the medians of systems drawn with replacement, "
         "each with its windows and seeds. Win rate: share of (system, other model) pairs won, ties "
         "count half. Censored: the truth ends first, and the value is a lower bound. Noise floor: "
-        "the value between two true runs. Seconds and parameters: medians over cells. "
+        "the value between two true runs. Seconds and parameters: medians over cells; "
+        "seconds are of cells on one kind of machine. "
         "*: on the front of median against fit + predict seconds."
     )
     against = ", ".join(sorted(set(table.loc[table["skill"].notna(), "baseline"])))
@@ -284,11 +289,40 @@ def _number(value: Any) -> str:
 # ---- lists -----------------------------------------------------------------------------------
 
 
+def print_verification(console: Console, compared: "Sequence[Verified]", metric: str) -> None:
+    """Kept values beside those of this machine, cell by cell, and what to make of them."""
+    from dysts_bench.verification import RELATIVE
+
+    shown = Table(title=f"{metric} then and now", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("system", "model", "seed", "kept", "here", "equal rows", "verdict"):
+        shown.add_column(
+            name, justify="left" if name in ("system", "model", "verdict") else "right"
+        )
+    styles = {"deviates": "red", "not comparable": "dim"}
+    for each in sorted(compared, key=lambda each: each.verdict):
+        cell = each.kept.cell
+        values = [_EMPTY if v is None else f"{v:.4g}" for v in (each.before, each.now)]
+        equal = f"{each.equal_rows}/{len(each.kept.rows)}"
+        said = f"{each.verdict}{f' ({each.reason})' if each.reason else ''}"
+        shown.add_row(
+            *(cell.task.system, cell.model.label, str(cell.seed), *values, equal, said),
+            style=styles.get(each.verdict),
+        )
+    console.print(shown)
+    verdicts = Counter(each.verdict for each in compared)
+    console.print(
+        ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
+        + f". A value agrees within {RELATIVE:.0%}, and a prediction time within a step more; the "
+        "docstring of dysts_bench.verification says why.",
+        highlight=False,
+    )
+
+
 def print_systems() -> None:
-    """Every system of the catalog."""
+    """Every system of the catalog, then those of installed packages."""
     import systems
 
-    entries = [systems.load(name) for name in systems.names()]
+    entries = [systems.load(name) for name in (*systems.names(), *systems.outside_names())]
     _print_rows(
         ["system", "dimension", "period", "Lyapunov time", "tags"],
         [

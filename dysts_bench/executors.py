@@ -33,8 +33,7 @@ _THREADS = (
 )
 # What every worker needs, loaded once by the server that workers are forked from.
 _PRELOAD = ["numpy", "systems", "models", "dysts_bench.runner", "dysts_bench.metrics"]
-CONNECTING = 10.0  # seconds to wait for Dask's scheduler
-_POOLS_PER_RUN = 20  # a pool that breaks as a whole is replaced, but not for ever
+POOLS_PER_RUN = 20  # a pool that breaks as a whole is replaced, but not for ever
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,6 @@ class Failed:
 
     status: str
     message: str
-
-
-class WorkerError(ValueError):
-    """Workers are not set up for what they are asked to do: no job's fault."""
 
 
 @runtime_checkable
@@ -101,7 +96,7 @@ class Serial:
             self._running[:] = [job]
             try:
                 with threadpoolctl.threadpool_limits(1):  # as in a worker: sums in the same order
-                    outcome = _outcome(function(job))
+                    outcome = outcome_of(function(job))
             except Exception as error:
                 outcome = failure(error)
             self._running.clear()
@@ -115,11 +110,16 @@ class Local:
     `timeout`: seconds of wall clock a job may take, after which its process is killed.
     `memory_mb`: data that a process may hold (Linux); past it an allocation fails, which is
     reported as `oom`.
+    `gpus`: slots for jobs that `wants_gpu` names, each a process of its own beside the others that
+    sees this CUDA device and no other; all other processes see none. Without slots such jobs are
+    like others.
     """
 
     workers: int = 1
     timeout: float = math.inf
     memory_mb: int | None = None
+    gpus: tuple[str, ...] = ()
+    wants_gpu: Callable[[Any], bool] = field(default=lambda job: False, repr=False)
     _running: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def running(self) -> list[Any]:
@@ -128,48 +128,60 @@ class Local:
     def map(
         self, function: Callable[[Job], Any], jobs: Iterable[Job]
     ) -> Iterator[tuple[Job, Done | Failed]]:
-        waiting = deque(jobs)
+        waiting: _Waiting = {True: deque(), False: deque()}
+        for job in jobs:
+            waiting[bool(self.gpus) and self.wants_gpu(job)].append(job)
         pools = 0
-        while waiting:
+        while any(waiting.values()):
             pools += 1
-            if pools > _POOLS_PER_RUN:
+            if pools > POOLS_PER_RUN:
                 raise RuntimeError(
-                    f"worker processes broke down {_POOLS_PER_RUN} times while idle. "
+                    f"worker processes broke down {POOLS_PER_RUN} times while idle. "
                     "Is the machine out of memory or processes? Run fewer jobs at once."
                 )
             yield from self._drain(function, waiting)
 
     def _drain(
-        self, function: Callable[[Job], Any], waiting: deque[Job]
+        self, function: Callable[[Job], Any], waiting: "_Waiting"
     ) -> Iterator[tuple[Job, Done | Failed]]:
-        """Run the waiting jobs in one pool; if it breaks as a whole, what it held waits again."""
-        pool = self._pool()
+        """Run the waiting jobs in one set of pools; if one breaks, what they held waits again."""
+        lanes = self._lanes(bool(waiting[True]))
         self._running.clear()
         try:
-            while waiting or self._running:
-                # One job more than workers: none is idle while the caller writes a result down.
-                while waiting and len(self._running) < self.workers + 1:
-                    job = waiting.popleft()
-                    try:
-                        future = pool.schedule(function, args=(job,), timeout=self._seconds())
-                    except RuntimeError:  # it broke after the last result
-                        waiting.extendleft([job, *reversed(self._running.values())])
-                        return
-                    self._running[future] = job
+            while any(waiting.values()) or self._running:
+                for lane in lanes:
+                    queue = waiting[lane.gpu]
+                    while queue and len(lane.held) < lane.most:
+                        try:
+                            future = lane.pool.schedule(
+                                function, args=(queue[0],), timeout=self.seconds()
+                            )
+                        except RuntimeError:  # it broke after the last result
+                            return _wait_again(lanes, waiting)
+                        lane.held[future] = self._running[future] = queue.popleft()
                 finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     error = future.exception()
                     if isinstance(error, BrokenProcessPool):
-                        waiting.extendleft(reversed(self._running.values()))
-                        return
+                        return _wait_again(lanes, waiting)
                     job = self._running.pop(future)
-                    yield job, _outcome(future.result()) if error is None else self._failed(error)
+                    for lane in lanes:
+                        lane.held.pop(future, None)
+                    yield job, outcome_of(future.result()) if error is None else self.failed(error)
         finally:
             self._running.clear()
-            pool.stop()
-            pool.join()
+            for lane in lanes:
+                lane.pool.stop()
+                lane.pool.join()
 
-    def _failed(self, error: BaseException) -> Failed:
+    def _lanes(self, with_gpus: bool) -> "list[_Lane]":
+        if not self.gpus:
+            return [_Lane(self.pool(), self.workers + 1)]
+        slots = [_Lane(self.pool(gpu), 1, gpu=True) for gpu in self.gpus if with_gpus]
+        return [_Lane(self.pool(""), self.workers + 1), *slots]
+
+    def failed(self, error: BaseException) -> Failed:
+        """What became of a job whose process raised this error, or ended with it."""
         from pebble import ProcessExpired
 
         match error:
@@ -181,10 +193,12 @@ class Local:
                 return Failed("crash", f"the process ended with {_exit(error.exitcode)}")
         return failure(error)
 
-    def _seconds(self) -> float | None:
+    def seconds(self) -> float | None:
+        """The limit as pebble wants it."""
         return self.timeout if math.isfinite(self.timeout) else None
 
-    def _pool(self) -> Any:
+    def pool(self, gpu: str | None = None) -> Any:
+        """Processes that see this CUDA device, "" for none; None: whatever this process sees."""
         from pebble import ProcessPool
 
         # Not fork: numba, BLAS and a progress display hold threads and locks that don't survive it.
@@ -197,93 +211,47 @@ class Local:
                 forkserver.set_forkserver_preload(_PRELOAD)
                 forkserver.ensure_running()  # now, so that it inherits the pinned threads
             return ProcessPool(
-                max_workers=self.workers,
+                max_workers=1 if gpu else self.workers,
                 initializer=_start_worker,
-                initargs=(self.memory_mb,),
+                initargs=(self.memory_mb, gpu),
                 context=context,
             )
 
 
-@dataclass
-class Dask:
-    """Workers of a Dask cluster, on this machine or on many.
+# Jobs by whether they want a GPU.
+_Waiting = dict[bool, deque[Any]]
 
-    `scheduler`: its address, tcp://host:8786. Each job runs in a process of its own beneath a
-    worker, with the limits of `Local`: one that hangs or crashes holds or harms no worker. A job
-    whose worker dies is given to another, a few times.
+
+@dataclass
+class _Lane:
+    """A pool and the jobs that it holds, which are `most` at a time.
+
+    Beside a GPU no more than runs; else one more than workers: none is idle while the caller
+    writes a result down.
     """
 
-    scheduler: str
-    timeout: float = math.inf
-    memory_mb: int | None = None
-
-    def running(self) -> list[Any]:
-        return []  # the scheduler knows, and its dashboard shows it
-
-    def map(
-        self, function: Callable[[Job], Any], jobs: Iterable[Job]
-    ) -> Iterator[tuple[Job, Done | Failed]]:
-        from distributed import Client, as_completed
-
-        waiting = deque(jobs)
-        if not waiting:
-            return
-        alone = Local(1, self.timeout, self.memory_mb)
-        try:
-            client = Client(self.scheduler, set_as_default=False, timeout=CONNECTING)
-        except (OSError, ValueError) as error:
-            raise WorkerError(f"no Dask scheduler answers at {self.scheduler}: {error}") from error
-        with client:
-            finished = as_completed(loop=client.loop)
-            sent: dict[Any, Job] = {}
-            while waiting or sent:
-                # some more than there are workers: none is idle, and the graph stays small
-                while waiting and len(sent) < 2 * max(1, sum(client.nthreads().values())):
-                    job = waiting.popleft()
-                    future = client.submit(_isolated, alone, function, job, pure=False)
-                    sent[future] = job
-                    finished.add(future)
-                future = next(finished)
-                raised = future.exception()
-                if isinstance(raised, WorkerError):
-                    raise raised
-                yield sent.pop(future), future.result() if raised is None else failure(raised)
+    pool: Any
+    most: int
+    gpu: bool = False
+    held: dict[Any, Any] = field(default_factory=dict)
 
 
-def _isolated(alone: Local, function: Callable[[Job], Any], job: Job) -> Done | Failed:
-    """On a Dask worker: the job in a process of its own."""
-    if multiprocessing.current_process().daemon:
-        raise WorkerError(
-            "Dask's workers must be allowed to start processes, which jobs run in: start them with "
-            "the environment variable DASK_DISTRIBUTED__WORKER__DAEMON=False, or without a nanny"
-        )
-    for _ in range(_POOLS_PER_RUN):
-        pool = _pools.get(alone.memory_mb) or _pools.setdefault(alone.memory_mb, alone._pool())
-        try:
-            future = pool.schedule(function, args=(job,), timeout=alone._seconds())
-            error = future.exception()
-        except RuntimeError:  # it broke after the last job
-            error = BrokenProcessPool()
-        if not isinstance(error, BrokenProcessPool):
-            return _outcome(future.result()) if error is None else alone._failed(error)
-        _pools.pop(alone.memory_mb, None)
-        pool.stop()
-        pool.join()
-    raise RuntimeError(f"the processes beneath a worker broke down {_POOLS_PER_RUN} times")
+def _wait_again(lanes: list[_Lane], waiting: _Waiting) -> None:
+    for lane in lanes:
+        waiting[lane.gpu].extendleft(reversed(lane.held.values()))
 
 
-# Of one process each, by their limit of memory: a process that has loaded numba takes the next job.
-_pools: dict[int | None, Any] = {}
-
-
-def _outcome(value: Any) -> Done | Failed:
+def outcome_of(value: Any) -> Done | Failed:
+    """What a function returned, as an outcome."""
     return value if isinstance(value, Failed) else Done(value)
 
 
-def _start_worker(memory_mb: int | None) -> None:
-    """Once in every worker: one thread, the memory limit, no warnings, an end with the run."""
+def _start_worker(memory_mb: int | None, gpu: str | None) -> None:
+    """Once in every worker: one thread, its GPU, limits, no warnings, an end with the run."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(_THREADS, "1"))
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     if memory_mb is not None and sys.platform.startswith("linux"):
         import resource
 

@@ -10,7 +10,8 @@ The chaotic systems form one group, the others another, for their scores are in 
 that was not asked on every system of a group comes after those that were, for its median is that of
 other systems; it competes on its own, and they compete without it. (What is published was asked
 where it has values.) Where all can be compared, on a subset of the systems that a suite names, is a
-group too, as soon as some entry needs it. `leaderboard_by` makes groups of another kind.
+group too, as soon as some entry needs it. Systems that a suite does not have are
+a last group. `leaderboard_by` makes groups of another kind.
 
 Skill against a baseline is 1 − the geometric mean over systems of error / baseline's error, each
 ratio within 1/100 and 100 (as in fev: Shchur et al., arXiv:2509.26468). Where higher is better, as
@@ -21,6 +22,8 @@ There is no skill for metrics that have negative values.
 Intervals are of systems drawn with replacement, each with all its seeds and windows: these are
 nested in systems, and drawing them too would count their spread twice (Davison & Hinkley,
 Bootstrap Methods, 1997, section 3.8).
+
+Seconds are of cells on one kind of hardware, that of most cells: those of others do not compare.
 
 The same rows in any order give the same table, bit for bit.
 """
@@ -47,8 +50,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PRIMARY = "valid_prediction_time"
+OUTSIDE = "outside"  # group of systems that the suite does not have
 COLUMNS = (
-    "group",  # "chaotic", "other", or a subset of the chaotic systems
+    "group",  # "chaotic", "other", a subset of the chaotic systems, or "outside"
     "model",
     "source",  # "reference" (committed), "local" or "published"
     "median",  # over systems, as are the quartiles; a lower bound where more are censored
@@ -76,24 +80,27 @@ def leaderboard(
     results: "pd.DataFrame",
     metric: str = PRIMARY,
     subsets: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    systems: Sequence[str] | None = None,
     *,
     baseline: str | None = None,
 ) -> "pd.DataFrame":
     """One row an entry and group, best first; the columns are COLUMNS.
 
     `results` holds every row of a suite, other metrics included: a system counts as not chaotic
-    when its rows are in periods. `subsets` are names of systems. `baseline` is a model, of
-    BASELINES unless named. Rows of older versions of the suite are left out, and of a sweep those
-    of fewer training points. Raises ValueError for a metric or a baseline that the results lack.
+    when its rows are in periods. `subsets` are names of systems, `systems` those that the suite has
+    (None: all there are); `baseline` is a model, of BASELINES unless named. Rows of older versions
+    of the suite are left out, and of a sweep those of fewer training points. Raises ValueError for
+    a metric or a baseline that the results lack.
     """
     rows, calm = _current(results, metric)
-    groups = {"chaotic": rows[~calm], "other": rows[calm]}
+    inside = rows["system"].isin(list(systems)) if systems is not None else calm | ~calm
+    groups = {"chaotic": rows[~calm & inside], "other": rows[calm & inside]}
     complete = _complete(groups["chaotic"])
-    for name, systems in subsets.items():
-        part = groups["chaotic"][groups["chaotic"]["system"].isin(list(systems))]
+    for name, subset in subsets.items():
+        part = groups["chaotic"][groups["chaotic"]["system"].isin(list(subset))]
         if not _complete(part) <= complete:
             groups[name] = _comparable(part)
-    return _tables(groups, baseline)
+    return _tables(groups | {OUTSIDE: rows[~inside]}, baseline)
 
 
 def leaderboard_by(
@@ -320,13 +327,17 @@ def _front(table: "pd.DataFrame") -> list[bool]:
 
 
 def _over_rows(rows: "pd.DataFrame", entries: "pd.Index") -> dict[str, np.ndarray]:
-    """Medians over systems of the noise floor; over cells of seconds and fitted numbers."""
+    """Medians over systems of the noise floor; over cells of seconds, on one kind of hardware, and
+    of fitted numbers."""
     cells = rows.drop_duplicates(["model", "source", "task", "seed"])
     fitted = {
         text: json.loads(text).get("parameters") for text in cells["hyperparameters"].unique()
     }
     counts = cells["hyperparameters"].astype(str).map(fitted).astype(float)
-    names = ["noise_floor", "fit_seconds", "predict_seconds", "parameters"]
-    by_entry = cells.assign(parameters=counts).groupby(["model", "source"], observed=True)
-    found = by_entry[names].median().reindex(entries)
-    return {name: found[name].to_numpy() for name in names}
+    ours = cells["source"] != PUBLISHED
+    elsewhere = ours & ~cells["hardware_id"].isin(cells.loc[ours, "hardware_id"].mode()[:1])
+    seconds = ["fit_seconds", "predict_seconds"]
+    cells = cells.assign(parameters=counts, **cells[seconds].mask(elsewhere))
+    by_entry = cells.groupby(["model", "source"], observed=True)
+    found = by_entry[["noise_floor", *seconds, "parameters"]].median().reindex(entries)
+    return {str(name): found[name].to_numpy() for name in found}

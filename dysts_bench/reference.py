@@ -11,7 +11,7 @@ from typing import Any
 from dysts_bench import records
 from dysts_bench.records import RecordError, Result, file_name
 
-Cell = tuple[str, str, str, str, int]
+CellKey = tuple[str, str, str, str, int]  # task, edition, model, preset, seed
 
 
 def publish(suite: str, source: Path, results: Path) -> dict[str, int]:
@@ -21,14 +21,14 @@ def publish(suite: str, source: Path, results: Path) -> dict[str, int]:
     row's run is unknown to manifest.json or was made with uncommitted code.
     """
     local, reference = source / "local" / suite, results / "reference" / suite
-    new = _cells(local)
+    new = cells_of(local)
     if not new:
         raise RecordError(f"{local} holds no results: `dysts-bench run --suite {suite}` makes them")
-    runs = _runs(reference) | _runs(local)
+    runs = runs_of(reference) | runs_of(local)
     made_by = {rows[0].run_id for rows in new.values()}
     for run_id in sorted(made_by):
         _require_reproducible(run_id, runs, local)
-    cells = _cells(reference) | new
+    cells = cells_of(reference) | new
     tables: dict[str, list[Result]] = {}
     for cell in sorted(cells):
         tables.setdefault(cell[2], []).extend(cells[cell])
@@ -44,8 +44,9 @@ def publish(suite: str, source: Path, results: Path) -> dict[str, int]:
     return {model: sum(cell[2] == model for cell in new) for model in models}
 
 
-def _cells(folder: Path) -> dict[Cell, list[Result]]:
-    cells: dict[Cell, list[Result]] = {}
+def cells_of(folder: Path) -> dict[CellKey, list[Result]]:
+    """The rows of every cell in the tables of a folder; RecordError if one is damaged."""
+    cells: dict[CellKey, list[Result]] = {}
     for path in records.tables(folder):
         for row in records.read_csv(path):
             cell = (row.task, row.edition, row.model, row.preset, row.seed)
@@ -53,7 +54,8 @@ def _cells(folder: Path) -> dict[Cell, list[Result]]:
     return cells
 
 
-def _runs(folder: Path) -> dict[str, Any]:
+def runs_of(folder: Path) -> dict[str, Any]:
+    """What manifest.json says of the runs that rows come from, by `run_id`."""
     path = folder / "manifest.json"
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))["runs"])

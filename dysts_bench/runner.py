@@ -137,6 +137,19 @@ def shard(cells: Sequence[Cell], number: int, count: int) -> list[Cell]:
     return [cells[index] for index in sorted(chosen)]
 
 
+def code_of(spec: ModelSpec) -> list[Path]:
+    """The files whose text decides, with a cell's settings and data, what its result is."""
+    model = _of_model(spec).unfitted
+    return [*_files_of(model), *_METRICS] if model is not None else _METRICS
+
+
+def wants_gpu(job: Cell | Task) -> bool:
+    """Whether it is a cell of a model with a hyperparameter `device` that is not "cpu"."""
+    if isinstance(job, Task):
+        return False
+    return bool(_of_model(job.model).hyperparameters.get("device", "cpu") != "cpu")
+
+
 def prepare(tasks: Sequence[Task], executor: Executor) -> Iterator[tuple[Task, Done | Failed]]:
     """Make the tasks' data, each task once instead of once in every worker."""
     return executor.map(work_on_data, tasks)
@@ -332,11 +345,15 @@ def _of_model(spec: ModelSpec) -> _Model:
         model = spec.create()
     except ImportError as error:  # a library that is not installed: rows that say so
         return _Model(None, {}, "", False, failure(error))
+    code = _code_hash(_files_of(model))
+    return _Model(model, zoo.hyperparameters(model), code, type(model).stochastic)
+
+
+def _files_of(model: zoo.Forecaster) -> list[Path]:
     source = Path(inspect.getfile(type(model)))
-    files = [source]
-    if source.parent == Path(zoo.__file__).parent:  # what the zoo's models share
-        files += [*source.parent.glob("_*.py"), source.parent / "base.py"]
-    return _Model(model, zoo.hyperparameters(model), _code_hash(files), type(model).stochastic)
+    if source.parent != Path(zoo.__file__).parent:
+        return [source]
+    return [source, *source.parent.glob("_*.py"), source.parent / "base.py"]  # what they share
 
 
 def _background(model: _Model) -> dict[str, Any]:
@@ -355,9 +372,12 @@ def _of_task(task: Task) -> tuple[str, Clock | None, tuple[float, ...]]:
         return entry, None, spectrum
 
 
+_METRICS = sorted(Path(metrics.__file__).parent.glob("*.py"))
+
+
 @cache
 def _metrics_code() -> str:
-    return _code_hash(Path(metrics.__file__).parent.glob("*.py"))
+    return _code_hash(_METRICS)
 
 
 def _code_hash(files: Iterable[Path]) -> str:

@@ -218,7 +218,7 @@ def _require_sense(table: dict[str, Any], path: Path) -> None:
     protocol = table["protocol"]
     if not all(map(math.isfinite, (protocol["horizon"], protocol["noise"]))):
         raise SuiteError(f"{path}: protocol: horizon and noise must be finite numbers.")
-    subsets, known = table.get("subsets", {}), systems.names()
+    subsets, known = table.get("subsets", {}), [*systems.names(), *systems.outside_names()]
     named = {"systems": table.get("systems", [])}
     named |= {f"subsets.{name}": subset for name, subset in subsets.items()}
     for place, chosen in named.items():

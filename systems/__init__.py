@@ -18,6 +18,7 @@ from systems.dataset import Dataset, make_dataset
 from systems.expr import EquationError
 from systems.generate import simulate
 from systems.integrate import IntegrationError
+from systems.outside import outside_names
 from systems.trajectory import Trajectory
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "load_file",
     "make_dataset",
     "names",
+    "outside_names",
     "simulate",
 ]

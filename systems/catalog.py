@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -380,7 +380,7 @@ def names(tag: str | None = None) -> list[str]:
 
 
 def load(name: str, edition: Edition = "corrected", *, size: int | None = None) -> System:
-    """The system `name` of the built-in catalog.
+    """The system `name` of the built-in catalog, or of an installed package (systems.outside).
 
     `corrected` (default) holds the right equations; `dysts` what dysts 0.96 computes. `size` is
     that of a family (Lorenz96 with 40 sites); at a size that is not the entry's own nothing has
@@ -389,9 +389,14 @@ def load(name: str, edition: Edition = "corrected", *, size: int | None = None) 
     """
     entries = _entries()
     if name not in entries:
+        from systems.outside import outside_entries
+
+        outside = outside_entries()
+        if name in outside:
+            return from_entry(name, outside[name], edition, size=size)
         raise UnknownSystemError(
             f"`{name}` is not in the catalog of {len(entries)} systems."
-            f"{_suggestion(name, entries)} `systems.names()` lists them."
+            f"{_suggestion(name, [*entries, *outside])} `systems.names()` lists them."
         )
     return from_entry(name, entries[name], edition, size=size)
 
@@ -401,17 +406,24 @@ def load_file(path: str | Path, edition: Edition = "corrected") -> dict[str, Sys
 
     Raises `CatalogError` or `EquationError`, which name the entry and the rule.
     """
-    path = Path(path)
+    entries = checked_entries(Path(path))
+    return {name: from_entry(name, entry, edition) for name, entry in entries.items()}
+
+
+def checked_entries(path: Path) -> dict[str, Any]:
+    """The entries of a JSON file by name, every rule checked in both editions; raises as
+    `load_file`."""
     try:
         # whole numbers as floats: one of 400 digits is inf, which the rules below refuse
         document = json.loads(path.read_text(encoding="utf-8"), parse_int=float)
     except (ValueError, RecursionError) as error:
         raise CatalogError(f"{path}: not JSON ({error}).") from None
     validate(document, str(path))
-    found = {name: from_entry(name, entry, edition) for name, entry in document["systems"].items()}
-    for system in found.values():
-        check_system(system)
-    return found
+    entries = dict(document["systems"])
+    for name, entry in entries.items():
+        for edition in get_args(Edition):
+            check_system(from_entry(name, entry, edition))
+    return entries
 
 
 def from_entry(

@@ -17,6 +17,7 @@ SYSTEMS = (
     {"lower"},
     {"families"},
     {"catalog", "machine_code", "tableaux", "trajectory"},
+    {"outside"},
     {"llvm", "calculus", "kernel_compiler", "lanes", "storage", "windows", "split", "gates"},
     {"random_streams", "series_graph", "taylor_reference", "delay_reference"},
     {"dop853_kernel", "taylor_kernel"},

@@ -9,99 +9,11 @@ import sys
 import numpy as np
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
+from tiny_suite import TINY, cli, elsewhere  # noqa: F401
 
 from dysts_bench import display
-from dysts_bench.cli import app
 from dysts_bench.leaderboard import COLUMNS
 from dysts_bench.records import read_csv
-
-TINY = """
-name = "tiny"
-version = 1
-description = "Small enough for a test."
-edition = "corrected"
-track = "main"
-seed = 0
-metrics = ["valid_prediction_time", "smape", "power_spectrum_distance"]
-
-[protocol]
-points_per_time_unit = 20
-time_unit = "shorter"
-fit_on = "train"
-train_points = 400
-validation_points = 200
-windows = 3
-context = 60
-horizon = 2.0
-horizon_unit = "lyapunov_time"
-horizon_max_steps = 100
-free_runs = 2
-free_context = 60
-free_steps = 300
-samples = 4
-exponent_steps = 50
-noise = 0.0
-observe = "all"
-precision = "double"
-
-[subsets]
-one = ["Rossler"]
-
-[profiles.quick]
-description = "One model, and one more on a subset."
-models = ["persistence"]
-also.one = ["drift"]
-seeds = 1
-timeout = 60.0
-"""
-
-MINE = """
-import os
-from dataclasses import dataclass
-import numpy as np
-from models import Forecaster
-
-
-@dataclass(kw_only=True)
-class Mine(Forecaster):
-    def _fit(self, train, *, dt, validation, seed): ...
-
-    def _predict(self, context, horizon):
-        return np.repeat(context[:, -1:], horizon, axis=1)
-
-    @classmethod
-    def small(cls):
-        return cls()
-
-
-@dataclass(kw_only=True)
-class Forgetful(Mine):
-    def _predict(self, context, horizon):
-        return np.zeros((1, horizon, context.shape[2]))
-
-
-@dataclass(kw_only=True)
-class Dies(Mine):
-    def _fit(self, train, *, dt, validation, seed):
-        os._exit(7)
-"""
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Results and cache of a test lie in its own folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DYSTS_BENCH_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "tiny.toml").write_text(TINY)
-    (tmp_path / "mine.py").write_text(MINE)
-
-
-def cli(*arguments, code=0):
-    """What the command prints; fails unless it ends with `code`."""
-    done = CliRunner().invoke(app, list(arguments))
-    assert done.exit_code == code, done.output
-    return " ".join(done.output.split())
 
 
 def run_tiny(*arguments, code=0, jobs="0"):
@@ -133,8 +45,8 @@ def test_the_profile_says_which_models_run_unless_others_are_named(tmp_path):
     assert "1 models on 1 systems: 1 cells" in run_tiny()
     folder = tmp_path / "results" / "local" / "tiny"
     assert sorted(path.name for path in folder.glob("*.csv")) == ["persistence.csv"]
-    run_tiny("--model", "mine.py:Mine")
-    assert {path.name for path in folder.glob("*.csv")} == {"persistence.csv", "Mine.csv"}
+    run_tiny("--model", "mine.py:Good")
+    assert {path.name for path in folder.glob("*.csv")} == {"persistence.csv", "Good.csv"}
 
 
 def test_a_profiles_models_for_a_subset_run_on_that_part_of_the_systems_named(tmp_path):
@@ -163,11 +75,11 @@ def test_a_system_wins_over_a_subset_whose_name_is_like_its_own(tmp_path):
 def test_ones_own_model_ranks_beside_the_reference_without_running_it_again(tmp_path):
     run_tiny("--models", "persistence")
     (tmp_path / "results" / "local").rename(tmp_path / "results" / "reference")
-    assert "1 cells" in run_tiny("--model", "mine.py:Mine")
+    assert "1 cells" in run_tiny("--model", "mine.py:Good")
     found = json.loads(cli("leaderboard", "--suite", "tiny", "--format", "json"))
     assert {(e["model"], e["source"], e["win_rate"]) for e in found} == {
-        ("persistence", "reference", 0.5),  # Mine is persistence under another name
-        ("Mine", "local", 0.5),
+        ("persistence", "reference", 0.5),  # Good is persistence under another name
+        ("Good", "local", 0.5),
     }
 
 
@@ -211,10 +123,10 @@ def test_all_models_are_those_that_need_no_weights_and_it_says_so():
 
 
 def test_a_dying_model_in_worker_processes_costs_its_own_rows_only(tmp_path):
-    output = run_tiny("--models", "persistence", "--model", "mine.py:Dies", jobs="2")
-    assert "Lorenz: Dies: crash: the process ended with exit code 7" in output
+    output = run_tiny("--models", "persistence", "--model", "mine.py:Exits", jobs="2")
+    assert "Lorenz: Exits: crash: the process ended with exit code 3" in output
     folder = tmp_path / "results" / "local" / "tiny"
-    dead, alive = read_csv(folder / "Dies.csv"), read_csv(folder / "persistence.csv")
+    dead, alive = read_csv(folder / "Exits.csv"), read_csv(folder / "persistence.csv")
     assert {(row.status, row.value) for row in dead} == {("crash", None)}
     primary = [row for row in alive if row.metric == "valid_prediction_time"]
     assert [row.status for row in primary] == ["ok"] * 3
@@ -322,9 +234,12 @@ def test_in_a_terminal_progress_says_what_runs_how_far_and_what_failed():
         (["--models", "esn(unit=3)"], "Did you mean units"),
         (["--models", "chronos2"], "needs weights, which do not come with this package"),
         (["--models", "chronos2(weights=amazon/chronos-2)"], "nothing is downloaded"),
-        (["--model", "mine.py:Mime"], "Did you mean Mine"),
-        (["--model", "nowhere.py:Mine"], "no file"),
+        (["--model", "mine.py:Goof"], "Did you mean Good"),
+        (["--model", "nowhere.py:Good"], "no file"),
         (["--suite", "standrad"], "Did you mean standard"),
+        (["--gpus", "0"], "--gpus needs worker processes"),
+        (["--gpus", "0,,1", "--jobs", "1"], "CUDA devices with commas between"),
+        (["--gpus", "0", "--scheduler", "tcp://here:1"], "workers bring their own"),
         (["--profile", "fast"], "Known: quick"),
     ],
 )
@@ -396,7 +311,7 @@ def test_check_gives_a_verdict_on_systems_and_models():
     assert "✓ persistence keeps the contract" in cli("check", "persistence")
     fixed = "seasonal(period=12.5)"
     assert f"✓ {fixed} keeps the contract" in cli("check", fixed)
-    assert "✓ mine.py:Mine keeps the contract" in cli("check", "mine.py:Mine")
+    assert "✓ mine.py:Good keeps the contract" in cli("check", "mine.py:Good")
     assert "✗ mine.py:Forgetful breaks the contract" in cli("check", "mine.py:Forgetful", code=1)
 
 

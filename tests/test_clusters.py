@@ -9,70 +9,26 @@ import textwrap
 from collections import Counter
 
 import pytest
-from typer.testing import CliRunner
+from tiny_suite import cli, elsewhere  # noqa: F401
 
-from dysts_bench import executors
+from dysts_bench import dask_cluster
 from dysts_bench.cells import ModelSpec
-from dysts_bench.cli import app
-from dysts_bench.executors import Dask, Done, Failed
+from dysts_bench.dask_cluster import Dask
+from dysts_bench.executors import Done, Failed
 from dysts_bench.records import read_csv
 from dysts_bench.runner import cells, shard
 from dysts_bench.store import Store
 from dysts_bench.task import read_suite, tasks
 
-SUITE = """
-name = "tiny"
-version = 1
-description = "Small enough for a test."
-edition = "corrected"
-track = "main"
-seed = 0
-systems = ["Lorenz", "Rossler"]
-metrics = ["valid_prediction_time", "smape"]
-
-[protocol]
-points_per_time_unit = 20
-time_unit = "shorter"
-fit_on = "train"
-train_points = 400
-validation_points = 200
-windows = 3
-context = 60
-horizon = 2.0
-horizon_unit = "lyapunov_time"
-horizon_max_steps = 100
-free_runs = 0
-free_context = 60
-free_steps = 300
-samples = 4
-exponent_steps = 50
-noise = 0.0
-observe = "all"
-precision = "double"
-
-[profiles.quick]
-description = "Naive ones, and one that is fitted."
-models = ["persistence", "drift", "naive_mean", "linear"]
-seeds = 1
-timeout = 60.0
-"""
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DYSTS_BENCH_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "tiny.toml").write_text(SUITE)
-
-
-def cli(*arguments, code=0):
-    done = CliRunner().invoke(app, list(arguments))
-    assert done.exit_code == code, done.output
-    return " ".join(done.output.split())
-
 
 def run_tiny(results, *arguments, code=0):
-    return cli("run", "--suite", "tiny.toml", "--results", results, *arguments, code=code)
+    if "--models" not in arguments:
+        arguments = ("--models", "persistence,drift,naive_mean,linear", *arguments)
+    return cli(
+        *("run", "--suite", "tiny.toml", "--systems", "Lorenz,Rossler"),
+        *("--results", results, *arguments),
+        code=code,
+    )
 
 
 def scores(results):
@@ -231,7 +187,7 @@ def test_workers_that_may_not_start_processes_end_the_run_with_the_remedy(functi
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(executors, "CONNECTING", 0.5)
+    monkeypatch.setattr(dask_cluster, "CONNECTING", 0.5)
     output = run_tiny("results", "--scheduler", "tcp://127.0.0.1:9", code=2)
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in output
 

@@ -13,102 +13,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tiny_suite import elsewhere  # noqa: F401
 
 from dysts_bench.records import read_csv
+from dysts_bench.store import read_cell
 
 pytestmark = pytest.mark.faults
 
-SUITE = """
-name = "faulty"
-version = 1
-description = "Small enough for many cells."
-edition = "corrected"
-track = "main"
-seed = 0
-metrics = ["valid_prediction_time", "rmse"]
-
-[protocol]
-points_per_time_unit = 20
-time_unit = "shorter"
-fit_on = "train"
-train_points = 400
-validation_points = 200
-windows = 3
-context = 60
-horizon = 2.0
-horizon_unit = "lyapunov_time"
-horizon_max_steps = 100
-free_runs = 0
-free_context = 60
-free_steps = 300
-samples = 4
-exponent_steps = 50
-noise = 0.0
-observe = "all"
-precision = "double"
-
-[profiles.quick]
-description = "Nothing by itself."
-models = ["persistence"]
-seeds = 1
-timeout = 60.0
-"""
-MODELS = """
-import os, signal, time
-from dataclasses import dataclass
-import numpy as np
-from models import Forecaster
-
-
-@dataclass(kw_only=True)
-class Good(Forecaster):
-    gain: float = 1.0
-
-    def _fit(self, train, *, dt, validation, seed): ...
-
-    def _predict(self, context, horizon):
-        return self.gain * np.repeat(context[:, -1:], horizon, axis=1)
-
-    @classmethod
-    def small(cls):
-        return cls()
-
-
-@dataclass(kw_only=True)
-class Segfaults(Good):
-    def _fit(self, train, *, dt, validation, seed):
-        os.kill(os.getpid(), signal.SIGSEGV)
-
-
-@dataclass(kw_only=True)
-class Hangs(Good):
-    def _fit(self, train, *, dt, validation, seed):
-        time.sleep(600)
-
-
-@dataclass(kw_only=True)
-class Hoards(Good):
-    def _fit(self, train, *, dt, validation, seed):
-        self.hoard = np.ones((40_000, 40_000))
-
-
-@dataclass(kw_only=True)
-class Raises(Good):
-    def _fit(self, train, *, dt, validation, seed):
-        raise ArithmeticError("no fit today")
-
-
-@dataclass(kw_only=True)
-class AllNaN(Good):
-    def _predict(self, context, horizon):
-        return np.full((len(context), horizon, context.shape[2]), np.nan)
-
-
-@dataclass(kw_only=True)
-class Slow(Good):
-    def _fit(self, train, *, dt, validation, seed):
-        time.sleep(0.2)
-"""
 SYSTEMS = [
     *("Lorenz", "Rossler", "Chen", "Halvorsen", "Thomas", "SprottA", "SprottB", "SprottC"),
     *("SprottD", "SprottE", "SprottF", "SprottG", "SprottH", "SprottI", "SprottJ", "SprottK"),
@@ -118,17 +29,10 @@ STATUS = {
     "Segfaults": "crash",
     "Hangs": "timeout",
     "Hoards": "oom",
-    "Raises": "crash",
+    "RaisesInFit": "crash",
     "AllNaN": "nan",
 }
 GOOD = [f"Good(gain={gain})" for gain in (0.2, 0.4, 0.6, 0.8, 1.0)]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "faulty.toml").write_text(SUITE)
-    (tmp_path / "models_of_mine.py").write_text(MODELS)
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +42,10 @@ def cache(tmp_path_factory):
 
 
 def start(results, systems, models, cache, *arguments, **how):
-    command = [sys.executable, "-m", "dysts_bench", "run", "--suite", "faulty.toml"]
+    command = [sys.executable, "-m", "dysts_bench", "run", "--suite", "tiny.toml"]
     command += ["--systems", ",".join(systems), "--results", str(results), *arguments]
     for model in models:
-        command += ["--model", f"models_of_mine.py:{model}"]
+        command += ["--model", f"mine.py:{model}"]
     environment = os.environ | {"DYSTS_BENCH_CACHE": str(cache)}
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} | how
     return subprocess.Popen(command, env=environment, start_new_session=True, **how)
@@ -154,9 +58,19 @@ def finish(process, code=0):
 
 
 def values(results):
-    """Every row's score, by what it is of."""
-    folder = Path(results) / "local" / "faulty"
-    rows = [row for path in sorted(folder.glob("*.csv")) for row in read_csv(path)]
+    """Every row's score, by what it is of, from the tables."""
+    folder = Path(results) / "local" / "tiny"
+    return by_place(row for path in folder.glob("*.csv") for row in read_csv(path))
+
+
+def kept(results):
+    """The same, from the files of cells; raises if one is damaged."""
+    paths = (Path(results) / "local" / "tiny" / "cells").glob("*/*.jsonl")
+    return by_place(row for path in paths for row in read_cell(path))
+
+
+def by_place(rows):
+    rows = list(rows)
     found = {(r.model, r.preset, r.system, r.metric, r.window): (r.status, r.value) for r in rows}
     assert len(found) == len(rows), "a row is there twice"
     return found
@@ -179,27 +93,28 @@ def test_of_200_cells_each_ends_in_its_own_way_and_the_good_ones_as_alone(cache)
     assert len({key[:3] for key in mixed}) == 200
 
 
-def test_a_run_killed_twenty_times_ends_like_one_that_was_not(cache):
-    systems, models = SYSTEMS[:10], ["Slow(gain=0.5)", "Slow(gain=1.0)", "Slow(gain=1.5)"]
-    rng = random.Random(0)
-    kills = 0
-    while kills < 20:
-        run = start("killed", systems, models, cache, "--jobs", "2", "--overwrite", "only-failed")
-        try:
-            run.wait(timeout=rng.uniform(1.0, 5.0))
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(run.pid, signal.SIGKILL)
-            run.communicate()
-            kills += 1
-        if kills % 5 == 0:  # or it would be finished long before
-            victims = list(Path("killed/local/faulty/cells").glob("*/*.jsonl"))
-            for victim in rng.sample(victims, len(victims) // 2):
-                victim.unlink()
-    finish(start("killed", systems, models, cache, "--jobs", "2"))
-    finish(start("clean", systems, models, cache, "--jobs", "2"))
-    assert kills == 20
-    assert values("killed") == values("clean") and len(values("clean")) == 10 * 3 * 4
+def test_a_run_killed_twenty_times_ends_like_one_that_was_not(cache, tmp_path):
+    models = [f"Slow(gain={gain})" for gain in (0.2, 0.4, 0.6, 0.8, 1.0)]
+    finish(start("clean", SYSTEMS, models, cache, "--jobs", "2"))
+    clean, rng = values("clean"), random.Random(0)
+    assert len(clean) == 20 * 5 * 5
+    arguments = ("killed", SYSTEMS, models, tmp_path / "cache", "--jobs", "2")
+    for number in range(20):
+        run, before = start(*arguments), len(kept("killed"))
+        if number % 3 == 0:  # while libraries are loaded or data are made
+            time.sleep(rng.uniform(0.1, 2.5))
+        else:
+            while len(kept("killed")) == before and run.poll() is None:
+                time.sleep(0.02)
+            time.sleep(rng.uniform(0.0, 1.5))
+        assert run.poll() is None, f"kill {number} came too late: {run.communicate()[0]}"
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+        assert kept("killed").items() <= clean.items()  # raises if a file is torn
+    assert 0 < len(kept("killed")) < len(clean)
+    output = finish(start(*arguments))
+    assert "0 finished before" not in output and "runs again" not in output
+    assert values("killed") == clean
 
 
 def test_two_runs_at_once_in_one_folder_lose_nothing(cache):
@@ -213,46 +128,59 @@ def test_two_runs_at_once_in_one_folder_lose_nothing(cache):
     assert values("shared") == values("clean")
 
 
-def test_a_full_disk_ends_the_run_with_its_name_and_tears_nothing(cache, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True).returncode == 0
-    except OSError:
-        mounted = False
-    if not mounted:
-        pytest.skip("only root may mount a small disk")
-    systems, models = SYSTEMS[:10], GOOD
-    try:
-        output = finish(start(disk, systems, models, cache, "--jobs", "2"), code=1)
-        assert "No space left on device" in output
-        for path in disk.rglob("*.csv"):
-            read_csv(path)  # raises if it is torn
-        kept = list(disk.rglob("*.jsonl"))
-        assert 0 < len(kept) < 50 and not list(disk.rglob("*.part"))
-        subprocess.run(
-            ["mount", "-o", "remount,size=64m", str(disk)], check=True, capture_output=True
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of its own: `disk(options)` mounts or changes it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options):
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True
         )
-        output = finish(start(disk, systems, models, cache, "--jobs", "2"))
-        assert f"{len(kept)} finished before" in output
-        finish(start("clean", systems, models, cache, "--jobs", "2"))
-        assert values(disk) == values("clean")
+        if done.returncode != 0:
+            pytest.skip("only root may mount a disk")
+        return folder
+
+    try:
+        yield mount
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+        subprocess.run(["umount", "-l", str(folder)], capture_output=True)
 
 
-def test_a_folder_that_cannot_be_written_is_named(cache, tmp_path):
-    (tmp_path / "results").write_text("a file where the folder should be")
-    output = finish(start("results", SYSTEMS[:1], GOOD[:1], cache, "--jobs", "1"), code=1)
-    assert "results" in output and "Error" in output
+def test_a_full_disk_ends_the_run_with_its_name_and_tears_nothing(cache, disk):
+    folder = disk("size=64k")
+    systems, models = SYSTEMS[:10], GOOD
+    output = finish(start(folder, systems, models, cache, "--jobs", "2"), code=1)
+    assert "No space left on device" in output and "Traceback" not in output
+    for path in folder.rglob("*.csv"):
+        read_csv(path)  # raises if it is torn
+    whole = list(folder.rglob("*.jsonl"))
+    assert 0 < len(whole) < 50 and not list(folder.rglob("*.part"))
+    disk("remount,size=64m")
+    output = finish(start(folder, systems, models, cache, "--jobs", "2"))
+    assert f"{len(whole)} finished before" in output
+    finish(start("clean", systems, models, cache, "--jobs", "2"))
+    assert values(folder) == values("clean")
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_stays_as_it_was(cache, disk):
+    folder = disk("size=64m")
+    finish(start(folder, SYSTEMS[:2], GOOD[:1], cache, "--jobs", "1"))
+    before = values(folder)
+    disk("remount,ro,size=64m")
+    for models in (GOOD[:1], GOOD[:2]):  # with nothing left to do, and with something
+        output = finish(start(folder, SYSTEMS[:2], models, cache, "--jobs", "1"), code=1)
+        assert "Read-only file system" in output and str(folder) in output
+        assert "Traceback" not in output
+    assert values(folder) == before == kept(folder)
 
 
 def test_damaged_results_and_trajectories_are_noticed_and_made_anew(tmp_path):
     own_cache, systems, rng = tmp_path / "cache", SYSTEMS[:6], random.Random(1)
     finish(start("results", systems, GOOD, own_cache, "--jobs", "2"))
     clean = values("results")
-    cells = sorted(Path("results/local/faulty/cells").glob("*/*.jsonl"))
+    cells = sorted(Path("results/local/tiny/cells").glob("*/*.jsonl"))
     arrays = sorted(own_cache.rglob("*.npz"))
     assert len(cells) == 30 and len(arrays) >= 18
     for path in [*rng.sample(cells, 12), *rng.sample(arrays, 9)]:
@@ -288,4 +216,4 @@ def test_a_cluster_that_loses_workers_gives_the_local_result(cache, monkeypatch)
         finish(run)
     finish(start("here", systems, models, cache, "--jobs", "2", "--timeout", "6"))
     assert values("there") == values("here")
-    assert Counter(status for status, _ in values("here").values())["timeout"] == 6 * 2
+    assert Counter(status for status, _ in values("here").values())["timeout"] == 6 * 3

@@ -173,6 +173,22 @@ def test_frames_of_reference_and_local_results_say_which_is_which(tmp_path):
     assert records.load_results(tmp_path, "other").empty
 
 
+def test_rows_of_some_metrics_or_models_are_those_of_the_whole(tmp_path):
+    others = [replace(ROW, metric=metric, window=None) for metric in ("rmse", "nrmse")]
+    trap = replace(others[1], message="failed: neither,rmse,nor another", system="Rossler")
+    records.write_csv(tmp_path / "reference" / "standard" / "nvar.csv.gz", [ROW, *others, trap])
+    esn = [replace(row, model="esn") for row in (ROW, *others)]
+    records.write_csv(tmp_path / "local" / "standard" / "esn.csv", esn)
+    whole = records.load_results(tmp_path).astype(str)
+    for metrics in ({"rmse"}, {"rmse", ROW.metric}, {"smape"}):
+        some = records.load_results(tmp_path, metrics=metrics).astype(str)
+        expected = whole[whole["metric"].isin(metrics)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(some, expected)
+    of_esn = records.load_results(tmp_path, models={"esn", "es"}).astype(str)
+    expected = whole[whole["model"] == "esn"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(of_esn, expected)
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
     path = tmp_path / "table.csv"
     records.write_atomically(path, "old")
@@ -191,6 +207,22 @@ def test_a_message_fits_one_line_of_any_encoding():
     assert records.one_line("a\r\n  b\tc") == "a b c"
     assert records.one_line("\udcff") == "\\udcff"
     assert len(records.one_line("x" * 1000)) == 300
+
+
+def test_gpus_are_hardware_where_there_are_any(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    records.hardware.cache_clear()
+    without = records.hardware()
+    assert "gpus" not in without  # timings of machines without keep their id
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\nprintf 'NVIDIA H100\\nNVIDIA H100\\n'")
+    tool.chmod(0o755)
+    records.hardware.cache_clear()
+    assert records.hardware() == without | {"gpus": ["NVIDIA H100", "NVIDIA H100"]}
+    tool.write_text("#!/bin/sh\necho no driver; exit 9")
+    records.hardware.cache_clear()
+    assert records.hardware() == without
+    records.hardware.cache_clear()
 
 
 def test_runs_with_equal_provenance_share_an_id_and_it_holds_no_path_of_the_machine():

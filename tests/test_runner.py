@@ -1,5 +1,6 @@
 """One failure is one row, finished cells stay finished, and damage is noticed."""
 
+import itertools
 import json
 import logging
 import os
@@ -14,12 +15,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny_suite import MISBEHAVING
 
 from dysts_bench import cells as cells_module
 from dysts_bench import runner
 from dysts_bench import task as task_module
 from dysts_bench.cells import Cell, ModelSpec, _fit, evaluate, split_list
-from dysts_bench.executors import Failed, Local, Serial
+from dysts_bench.executors import Done, Failed, Local, Serial
 from dysts_bench.leaderboard import as_text, leaderboard
 from dysts_bench.metrics import METRICS, Score, find
 from dysts_bench.records import read_csv, to_frame
@@ -46,122 +48,6 @@ PROTOCOL = Protocol(
     noise=0.0,
     observe="all",
     precision="double",
-)
-
-# Models of a user's own file. Each misbehaves in one way, at the moment its name says.
-FILE = textwrap.dedent(
-    """
-    import os, signal, time
-    from dataclasses import dataclass
-    import numpy as np
-    from models import Differentiable, Forecaster, Sampler
-
-
-    @dataclass(kw_only=True)
-    class Good(Forecaster):
-        gain: float = 1.0
-
-        def _fit(self, train, *, dt, validation, seed): ...
-        def _predict(self, context, horizon):
-            return self.gain * np.repeat(context[:, -1:], horizon, axis=1)
-
-        @classmethod
-        def small(cls):
-            return cls()
-
-
-    @dataclass(kw_only=True)
-    class Able(Good, Sampler, Differentiable):
-        # Persistence that doubles every error, and forecasts by throwing dice.
-        def _sample(self, context, horizon, samples, seed):
-            dice = np.random.default_rng(seed).normal(size=(samples, 1, 1, 1))
-            return self._predict(context, horizon) + dice
-
-        def _state(self, context):
-            return context[:, -1]
-
-        def _advance(self, state, tangents):
-            return state, 2 * tangents
-
-
-    @dataclass(kw_only=True)
-    class Remembers(Good, Sampler):
-        # The mean of what it was fitted to.
-        def _fit(self, train, *, dt, validation, seed):
-            self.mean_, self.validation_ = train.mean(axis=(0, 1)), validation
-            self.chosen_ = {"first": train[0, 0, 0]}
-
-        def _predict(self, context, horizon):
-            return np.tile(self.mean_, (len(context), horizon, 1))
-
-        def _sample(self, context, horizon, samples, seed):
-            return np.repeat(self._predict(context, horizon)[None], samples, axis=0)
-
-
-    @dataclass(kw_only=True)
-    class Chancy(Good):
-        stochastic = True
-
-        def _fit(self, train, *, dt, validation, seed):
-            self.gain = 1.0 + 0.1 * seed
-
-
-    @dataclass(kw_only=True)
-    class RaisesInFit(Good):
-        def _fit(self, train, *, dt, validation, seed):
-            raise ArithmeticError("no fit\\ntoday")
-
-
-    @dataclass(kw_only=True)
-    class RaisesInFreeRuns(Good):
-        def _predict(self, context, horizon):
-            if horizon > 100:
-                raise ArithmeticError("too far")
-            return super()._predict(context, horizon)
-
-
-    @dataclass(kw_only=True)
-    class AllNaN(Good):
-        def _predict(self, context, horizon):
-            return np.full((len(context), horizon, context.shape[2]), np.nan)
-
-
-    @dataclass(kw_only=True)
-    class Explodes(Good):
-        def _predict(self, context, horizon):
-            growth = 10.0 ** np.arange(horizon)[:, None]
-            return context[:, -1:] * np.where(np.isfinite(growth), growth, np.inf)
-
-
-    @dataclass(kw_only=True)
-    class Unable(Good):
-        def _fit(self, train, *, dt, validation, seed):
-            raise NotImplementedError("two dimensions are beyond me")
-
-
-    @dataclass(kw_only=True)
-    class Exits(Good):
-        def _fit(self, train, *, dt, validation, seed):
-            os._exit(3)
-
-
-    @dataclass(kw_only=True)
-    class Segfaults(Good):
-        def _fit(self, train, *, dt, validation, seed):
-            os.kill(os.getpid(), signal.SIGSEGV)
-
-
-    @dataclass(kw_only=True)
-    class Hangs(Good):
-        def _fit(self, train, *, dt, validation, seed):
-            time.sleep(600)
-
-
-    @dataclass(kw_only=True)
-    class Hoards(Good):
-        def _fit(self, train, *, dt, validation, seed):
-            self.hoard = np.ones((40_000, 40_000))
-    """
 )
 
 
@@ -210,9 +96,9 @@ def fake_systems(monkeypatch):
 
 @pytest.fixture
 def mine(tmp_path):
-    """A ModelSpec of a class in FILE, by name."""
+    """A ModelSpec of a class in a copy of misbehaving.py, by name."""
     path = tmp_path / "mine.py"
-    path.write_text(FILE)
+    path.write_text(MISBEHAVING.read_text())
     return lambda name: ModelSpec.parse(f"{path}:{name}")
 
 
@@ -542,7 +428,7 @@ def test_what_decides_a_result_decides_whether_it_is_kept(tmp_path, fake_systems
     fake_systems["One"] = Clockwork("One", period=1.5)
     runner._of_task.cache_clear()
     assert complete(cells(), store) == 1
-    (tmp_path / "mine.py").write_text(FILE + "\n# changed")
+    (tmp_path / "mine.py").write_text(MISBEHAVING.read_text() + "\n# changed")
     runner._of_model.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert complete(cells(), store) == 1
@@ -708,6 +594,42 @@ def test_every_way_to_go_wrong_is_an_outcome_and_harms_nobody_else(tmp_path, mon
     assert {outcomes[f"good {i}"].value[0] for i in (1, 2, 3, 4)} == {"1"}  # one thread each
 
 
+def test_jobs_for_gpus_run_one_on_each_slot_beside_the_others(tmp_path, monkeypatch):
+    code = """
+    import os, time
+
+    def where(job):
+        begun = time.monotonic()
+        time.sleep(0.3)
+        return os.environ.get("CUDA_VISIBLE_DEVICES"), os.getpid(), begun, time.monotonic()
+    """
+    (tmp_path / "whereabouts.py").write_text(textwrap.dedent(code))
+    monkeypatch.syspath_prepend(tmp_path)
+    from whereabouts import where
+
+    jobs = [f"{kind} {i}" for i in range(6) for kind in ("gpu", "cpu")]
+    executor = Local(2, gpus=("3", "7"), wants_gpu=lambda job: job.startswith("gpu"))
+    found = {job: out.value for job, out in executor.map(where, jobs)}
+    assert len(found) == 12 and not executor.running()
+    assert {device for job, (device, *_) in found.items() if job.startswith("cpu")} == {""}
+    slots = {"3": [], "7": []}
+    for job, (device, *rest) in found.items():
+        if job.startswith("gpu"):
+            slots[device].append(rest)
+    for on_slot in slots.values():
+        assert len(on_slot) >= 2 and len({pid for pid, *_ in on_slot}) == 1
+        times = sorted((begun, ended) for _, begun, ended in on_slot)
+        assert all(ended <= begun for (_, ended), (begun, _) in itertools.pairwise(times))
+
+
+def test_cells_that_want_a_gpu_are_those_of_models_with_a_device(monkeypatch):
+    def wants(model):
+        return runner.wants_gpu(Cell(task(), ModelSpec.parse(model), 0))
+
+    assert wants("lstm") and wants("transformer(device=cuda)")
+    assert not wants("lstm(device=cpu)") and not wants("nvar") and not runner.wants_gpu(task())
+
+
 class BreakingPool:
     """A pool that runs a few jobs, then breaks as a whole, as pebble's does if idle workers die."""
 
@@ -731,7 +653,7 @@ class BreakingPool:
 
 def test_a_pool_that_breaks_is_replaced_and_no_job_is_lost(monkeypatch):
     pools = iter([BreakingPool(2), BreakingPool(0), BreakingPool(-2), BreakingPool(99)])
-    monkeypatch.setattr(Local, "_pool", lambda self: next(pools))
+    monkeypatch.setattr(Local, "pool", lambda self: next(pools))
     outcomes = dict(Local(workers=2).map(str, range(8)))
     assert {job: outcome.value for job, outcome in outcomes.items()} == {
         job: str(job) for job in range(8)
@@ -739,8 +661,15 @@ def test_a_pool_that_breaks_is_replaced_and_no_job_is_lost(monkeypatch):
     assert next(pools, None) is None
 
 
+def test_a_pool_beside_a_gpu_that_breaks_is_replaced_with_the_rest(monkeypatch):
+    pools = iter([BreakingPool(2), BreakingPool(1), BreakingPool(99), BreakingPool(99)])
+    monkeypatch.setattr(Local, "pool", lambda self, gpu=None: next(pools))
+    executor = Local(2, gpus=("0",), wants_gpu=lambda job: job % 3 == 0)
+    assert dict(executor.map(str, range(12))) == {i: Done(str(i)) for i in range(12)}
+
+
 def test_pools_that_keep_breaking_end_in_an_error(monkeypatch):
-    monkeypatch.setattr(Local, "_pool", lambda self: BreakingPool(0))
+    monkeypatch.setattr(Local, "pool", lambda self: BreakingPool(0))
     with pytest.raises(RuntimeError, match="broke down 20 times"):
         list(Local(workers=1).map(str, range(3)))
 

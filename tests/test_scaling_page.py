@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
-from test_cli import TINY, cli, elsewhere  # noqa: F401
 from test_leaderboard import row
+from tiny_suite import TINY, cli, elsewhere  # noqa: F401
 
 from dysts_bench import records, scaling_page
 from dysts_bench.leaderboard import PRIMARY, leaderboard

@@ -251,7 +251,7 @@ def check(
     with readable_errors():
         if name.endswith(".json"):
             verdicts = chain.from_iterable(map(in_words, systems.load_file(name).values()))
-        elif name in systems.names():
+        elif name in (*systems.names(), *systems.outside_names()):
             verdicts = in_words(systems.load(name))
         elif ".py:" in name or ModelSpec.parse(name).name in models.names():
             verdicts = iter([_verdict_on_model(name)])

@@ -51,9 +51,11 @@ CORES = os.cpu_count() or 1
 
 @contextlib.contextmanager
 def readable_errors() -> Iterator[None]:
-    """What the user can mend is a message and exit code 2; the rest is our fault: a traceback."""
+    """What the user can mend is a message and exit code 2, what the machine refuses (a full disk, a
+    folder that may not be written) a message and 1; the rest is our fault: a traceback."""
     try:
         yield
-    except (ValueError, KeyError, FileNotFoundError) as error:
+    except (ValueError, KeyError, OSError) as error:
         typer.echo(f"dysts-bench: {error}", err=True)
-        raise typer.Exit(2) from None
+        refused = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        raise typer.Exit(1 if refused else 2) from None

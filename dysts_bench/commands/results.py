@@ -54,16 +54,16 @@ def leaderboard(
     from dysts_bench.task import read_suite, suite_names
 
     with readable_errors():
-        name, subsets = suite, {}
+        name, subsets, systems = suite, {}, None
         if suite.endswith(".toml") or suite in suite_names():
             known = read_suite(suite)
-            name, subsets = known.name, known.subsets
+            name, subsets, systems = known.name, known.subsets, known.systems
             metric = metric or (None if by is By.horizon else known.metrics[0])
         metric = metric or ("nrmse" if by is By.horizon else PRIMARY)  # a suite not at hand
-        rows = records.load_results(results, name)
+        rows = _rows(results, name, None if by is By.horizon else metric)
         if with_published:
             rows = published.beside(rows, published.load(results, name), metric)
-        table = _table(rows, metric, subsets, by, baseline)
+        table = _table(rows, metric, subsets, systems, by, baseline)
     if output is not None:
         chosen = Format.csv if format is Format.table else format
         records.write_atomically(output, as_text(table, chosen.value))
@@ -71,7 +71,8 @@ def leaderboard(
         console = display.make_console()
         display.print_leaderboard(console, table, metric)
         if by is None and (table["group"] == "chaotic").sum() > 1:
-            display.print_comparison(console, compare(rows, metric))
+            inside = rows if systems is None else rows[rows["system"].isin(systems)]
+            display.print_comparison(console, compare(inside, metric))
         if with_published:
             display.print_summaries(console, published.summaries(results, name), metric)
     else:
@@ -82,6 +83,7 @@ def _table(
     rows: "pd.DataFrame",
     metric: str,
     subsets: "Mapping[str, Sequence[str]]",
+    systems: "Sequence[str] | None",
     by: By | None,
     baseline: str | None,
 ) -> "pd.DataFrame":
@@ -90,7 +92,7 @@ def _table(
 
     match by:
         case None:
-            return board.leaderboard(rows, metric, subsets, baseline=baseline)
+            return board.leaderboard(rows, metric, subsets, systems, baseline=baseline)
         case By.track:
             return board.leaderboard_by_track(rows, metric, baseline=baseline)
         case By.horizon:
@@ -180,11 +182,27 @@ def conclude(
     from dysts_bench.leaderboard import as_text, failures
     from dysts_bench.leaderboard import leaderboard as table_of
 
-    rows, primary = records.load_results(results, suite.name), suite.metrics[0]
+    primary = suite.metrics[0]
+    rows = _rows(results, suite.name, primary)
     if reference_only:
         rows = rows[rows["source"] == "reference"]
-    table = table_of(rows, primary, suite.subsets)
-    name = "leaderboard.csv" if suite.name == "standard" else f"leaderboard-{suite.name}.csv"
-    records.write_atomically(results / name, as_text(table, "csv"))
+    table = table_of(rows, primary, suite.subsets, suite.systems)
     display.print_leaderboard(console, table, primary)
     display.print_failures(console, failures(rows, primary))
+    name = "leaderboard.csv" if suite.name == "standard" else f"leaderboard-{suite.name}.csv"
+    with readable_errors():
+        records.write_atomically(results / name, as_text(table, "csv"))
+
+
+def _rows(results: Path, suite: str, metric: str | None) -> "pd.DataFrame":
+    """What a table of this metric is made of: its rows, and those whose unit tells chaotic systems
+    from others. All rows where no metric is named."""
+    from dysts_bench import records
+    from dysts_bench.metrics import METRICS
+
+    if metric is not None:
+        in_time = {name for name, each in METRICS.items() if each.unit == "Lyapunov times"}
+        rows = records.load_results(results, suite, metrics={metric} | in_time)
+        if (rows["metric"] == metric).any():
+            return rows
+    return records.load_results(results, suite)  # if a metric is missing: what there is is said

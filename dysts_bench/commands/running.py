@@ -1,6 +1,7 @@
-"""Commands that fit and score models: run, rescore."""
+"""Commands that fit and score models: run, rescore, verify."""
 
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from importlib.util import find_spec
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from dysts_bench.task import Task
 
 
+class Source(StrEnum):
+    reference = "reference"
+    local = "local"
+
+
 class Overwrite(StrEnum):
     never = "never"
     only_failed = "only-failed"
@@ -59,6 +65,13 @@ def run(
     shard: Annotated[
         str | None, typer.Option(help="i/n: the i-th of n parts of the work, for job arrays.")
     ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            help="CUDA devices, such as 0,1: each is a slot for one cell whose model uses a GPU, "
+            "beside --jobs. 0,0 are two slots on one."
+        ),
+    ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Of a Dask cluster, tcp://host:8786, in place of --jobs.")
     ] = None,
@@ -70,7 +83,7 @@ def run(
     ] = False,
 ) -> None:
     """Fit, forecast, score; then the leaderboard. A run that was stopped goes on where it was."""
-    from dysts_bench import display, runner, task
+    from dysts_bench import display, runner, task, timings
     from dysts_bench.selection import Selection, shard_of
     from dysts_bench.store import Store
 
@@ -80,7 +93,7 @@ def run(
         cells = chosen.cells(seeds)
         if shard is not None:
             cells = runner.shard(cells, *shard_of(shard))
-        executor = _executor(jobs, timeout or chosen.profile.timeout, memory, scheduler)
+        executor = _executor(jobs, timeout or chosen.profile.timeout, memory, scheduler, gpus)
     store = Store(results / "local" / chosen.suite.name)
     plan = runner.plan(cells, store, overwrite.value)
     console.print(
@@ -95,6 +108,8 @@ def run(
             f"run: --models '{chosen.left_out[0]}(weights=path)'",
             highlight=False,
         )
+    took = timings.earlier(results, chosen.suite, {cell.model.name for cell in plan.pending})
+    plan = replace(plan, pending=timings.longest_first(plan.pending, took))
     _carry_out(plan, executor, store, console, data_only=data_only, keep_forecasts=keep_forecasts)
     conclude(console, results, chosen.suite)
 
@@ -132,16 +147,69 @@ def rescore(
     conclude(console, results, chosen.suite)
 
 
-def _executor(
-    jobs: int, timeout: float = 3600.0, memory: int | None = None, scheduler: str | None = None
-) -> "Executor":
-    from dysts_bench.executors import Dask, Local, Serial
+def verify(
+    results: Annotated[Path, typer.Argument(help="The folder of results.")] = Path("results"),
+    suite: SuiteName = "standard",
+    cells: Annotated[int, typer.Option(min=1, help="How many, drawn at random.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    source: Annotated[
+        Source, typer.Option(help="The committed results, or your own.")
+    ] = Source.reference,
+    jobs: Jobs = CORES,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds a cell.")] = 1800.0,
+) -> None:
+    """Run some finished cells again: are their values those of this machine? Exit code 1: no."""
+    from dysts_bench import display, records, runner, task, verification
 
+    console = display.make_console()
+    with readable_errors():
+        known = task.read_suite(suite)
+        kept = verification.sample(results, known, cells, seed=seed, source=source.value)
+        executor = _executor(jobs, timeout)
+    kept.sort(key=lambda each: each.expected_seconds, reverse=True)
+    then = sum(each.expected_seconds for each in kept)
+    console.print(
+        f"{len(kept)} cells of results/{source.value}, which took {then:.0f} s", highlight=False
+    )
+    plan = runner.Plan([], [each.cell for each in kept])
+    facts = records.provenance(["dysts-bench", *sys.argv[1:]], runner.catalog_hash(), threads=1)
+    without_data = _prepare(plan.tasks, executor, console)
+    again = {}
+    with display.progress(console, "cells", len(kept), partial(_doing, executor)) as bar:
+        for cell, rows in runner.execute(plan, executor, facts, without_data=without_data):
+            again[cell] = rows
+            bar.advance(failed=runner.has_failed(rows))
+    compared = [verification.compare(each, again[each.cell]) for each in kept]
+    display.print_verification(console, compared, known.metrics[0])
+    if any(each.verdict == "deviates" for each in compared):
+        raise typer.Exit(1)
+
+
+def _executor(
+    jobs: int,
+    timeout: float,
+    memory: int | None = None,
+    scheduler: str | None = None,
+    gpus: str | None = None,
+) -> "Executor":
+    from dysts_bench import runner
+    from dysts_bench.dask_cluster import Dask
+    from dysts_bench.executors import Local, Serial
+
+    slots = tuple(name.strip() for name in gpus.split(",")) if gpus is not None else ()
+    if not all(slots):
+        raise ValueError(f"--gpus are CUDA devices with commas between, such as 0,1; got {gpus!r}")
     if scheduler is not None:
+        if slots:
+            raise ValueError("--gpus are those of this machine; Dask's workers bring their own")
         if find_spec("distributed") is None:
             raise ValueError("--scheduler needs Dask: pip install 'dysts-bench[dask]'")
         return Dask(scheduler, timeout, memory)
-    return Local(jobs, timeout, memory) if jobs else Serial()
+    if not jobs:
+        if slots:
+            raise ValueError("--gpus needs worker processes: --jobs 1 or more")
+        return Serial()
+    return Local(jobs, timeout, memory, slots, runner.wants_gpu)
 
 
 def _carry_out(
@@ -155,7 +223,7 @@ def _carry_out(
 ) -> None:
     """Run what is planned, with a progress display; an interruption says how to go on."""
     from dysts_bench import display, records, runner
-    from dysts_bench.executors import WorkerError
+    from dysts_bench.dask_cluster import WorkerError
 
     facts = records.provenance(["dysts-bench", *sys.argv[1:]], runner.catalog_hash(), threads=1)
     done, to_do = len(plan.finished), len(plan.pending) + len(plan.to_rescore)
@@ -186,6 +254,13 @@ def _carry_out(
     except WorkerError as error:
         typer.echo(f"dysts-bench: {error}", err=True)
         raise typer.Exit(2) from None
+    except OSError as error:
+        typer.echo(
+            f"dysts-bench: {error}. Cells that are kept in {store.folder} are whole; with this "
+            "mended, the same command goes on from there.",
+            err=True,
+        )
+        raise typer.Exit(1) from None
 
 
 def _prepare(tasks: "list[Task]", executor: "Executor", console: "Console") -> "dict[Task, Failed]":
