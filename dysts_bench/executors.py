@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -113,6 +113,8 @@ class Local:
     `gpus`: slots for jobs that `wants_gpu` names, each a process of its own beside the others that
     sees this CUDA device and no other; all other processes see none. Without slots such jobs are
     like others.
+    `near` groups jobs that have something in common, as the data that they load: a process stays
+    with a group while there are jobs in it, and begins one that no other has, if there is one.
     """
 
     workers: int = 1
@@ -120,6 +122,7 @@ class Local:
     memory_mb: int | None = None
     gpus: tuple[str, ...] = ()
     wants_gpu: Callable[[Any], bool] = field(default=lambda job: False, repr=False)
+    near: Callable[[Any], Hashable] = field(default=lambda job: None, repr=False)
     _running: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def running(self) -> list[Any]:
@@ -128,7 +131,7 @@ class Local:
     def map(
         self, function: Callable[[Job], Any], jobs: Iterable[Job]
     ) -> Iterator[tuple[Job, Done | Failed]]:
-        waiting: _Waiting = {True: deque(), False: deque()}
+        waiting = {True: _Queue(self.near), False: _Queue(self.near)}  # by whether they want a GPU
         for job in jobs:
             waiting[bool(self.gpus) and self.wants_gpu(job)].append(job)
         pools = 0
@@ -142,7 +145,7 @@ class Local:
             yield from self._drain(function, waiting)
 
     def _drain(
-        self, function: Callable[[Job], Any], waiting: "_Waiting"
+        self, function: Callable[[Job], Any], waiting: "dict[bool, _Queue]"
     ) -> Iterator[tuple[Job, Done | Failed]]:
         """Run the waiting jobs in one set of pools; if one breaks, what they held waits again."""
         lanes = self._lanes(bool(waiting[True]))
@@ -151,14 +154,19 @@ class Local:
             while any(waiting.values()) or self._running:
                 for lane in lanes:
                     queue = waiting[lane.gpu]
-                    while queue and len(lane.held) < lane.most:
+                    # One more than runs, so that no process is idle while the caller writes a
+                    # result down; not beside a GPU, nor at the end, when another may begin it.
+                    ahead = not lane.gpu and len(queue) > len(lanes)
+                    while queue and len(lane.held) < 1 + ahead:
+                        job = queue.take(lane, lanes)
                         try:
                             future = lane.pool.schedule(
-                                function, args=(queue[0],), timeout=self.seconds()
+                                function, args=(job,), timeout=self.seconds()
                             )
                         except RuntimeError:  # it broke after the last result
+                            queue.put_back(job)
                             return _wait_again(lanes, waiting)
-                        lane.held[future] = self._running[future] = queue.popleft()
+                        lane.held[future] = self._running[future] = job
                 finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     error = future.exception()
@@ -175,10 +183,9 @@ class Local:
                 lane.pool.join()
 
     def _lanes(self, with_gpus: bool) -> "list[_Lane]":
-        if not self.gpus:
-            return [_Lane(self.pool(), self.workers + 1)]
-        slots = [_Lane(self.pool(gpu), 1, gpu=True) for gpu in self.gpus if with_gpus]
-        return [_Lane(self.pool(""), self.workers + 1), *slots]
+        unseen = "" if self.gpus else None
+        slots = [_Lane(self.pool(gpu), gpu=True) for gpu in self.gpus if with_gpus]
+        return [*(_Lane(self.pool(unseen)) for _ in range(self.workers)), *slots]
 
     def failed(self, error: BaseException) -> Failed:
         """What became of a job whose process raised this error, or ended with it."""
@@ -198,7 +205,7 @@ class Local:
         return self.timeout if math.isfinite(self.timeout) else None
 
     def pool(self, gpu: str | None = None) -> Any:
-        """Processes that see this CUDA device, "" for none; None: whatever this process sees."""
+        """A process that sees this CUDA device, "" for none; None: whatever this process sees."""
         from pebble import ProcessPool
 
         # Not fork: numba, BLAS and a progress display hold threads and locks that don't survive it.
@@ -211,34 +218,56 @@ class Local:
                 forkserver.set_forkserver_preload(_PRELOAD)
                 forkserver.ensure_running()  # now, so that it inherits the pinned threads
             return ProcessPool(
-                max_workers=1 if gpu else self.workers,
+                max_workers=1,
                 initializer=_start_worker,
                 initargs=(self.memory_mb, gpu),
                 context=context,
             )
 
 
-# Jobs by whether they want a GPU.
-_Waiting = dict[bool, deque[Any]]
-
-
 @dataclass
 class _Lane:
-    """A pool and the jobs that it holds, which are `most` at a time.
-
-    Beside a GPU no more than runs; else one more than workers: none is idle while the caller
-    writes a result down.
-    """
+    """A process and the jobs that it holds, of which it runs one."""
 
     pool: Any
-    most: int
     gpu: bool = False
+    group: Hashable = None  # of the job that it was given last
     held: dict[Any, Any] = field(default_factory=dict)
 
 
-def _wait_again(lanes: list[_Lane], waiting: _Waiting) -> None:
+@dataclass
+class _Queue:
+    """Jobs that wait, in groups of those that are near each other, in the order of their first."""
+
+    near: Callable[[Any], Hashable]
+    groups: dict[Hashable, deque[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.groups.values()))
+
+    def append(self, job: Any) -> None:
+        self.groups.setdefault(self.near(job), deque()).append(job)
+
+    def put_back(self, job: Any) -> None:
+        self.groups.setdefault(self.near(job), deque()).appendleft(job)
+
+    def take(self, lane: _Lane, lanes: list[_Lane]) -> Any:
+        """The next job of the lane's group, of one that no other lane has, or of the first."""
+        if lane.group not in self.groups:
+            taken = {other.group for other in lanes}
+            free = (group for group in self.groups if group not in taken)
+            lane.group = next(free, next(iter(self.groups)))
+        group = self.groups[lane.group]
+        job = group.popleft()
+        if not group:
+            del self.groups[lane.group]
+        return job
+
+
+def _wait_again(lanes: list[_Lane], waiting: dict[bool, _Queue]) -> None:
     for lane in lanes:
-        waiting[lane.gpu].extendleft(reversed(lane.held.values()))
+        for job in reversed(lane.held.values()):
+            waiting[lane.gpu].put_back(job)
 
 
 def outcome_of(value: Any) -> Done | Failed:

@@ -150,6 +150,11 @@ def wants_gpu(job: Cell | Task) -> bool:
     return bool(_of_model(job.model).hyperparameters.get("device", "cpu") != "cpu")
 
 
+def data_of(job: Cell | Task) -> str:
+    """What tells apart the data that this job loads."""
+    return job.hash if isinstance(job, Task) else job.task.hash
+
+
 def prepare(tasks: Sequence[Task], executor: Executor) -> Iterator[tuple[Task, Done | Failed]]:
     """Make the tasks' data, each task once instead of once in every worker."""
     return executor.map(work_on_data, tasks)

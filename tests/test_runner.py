@@ -651,10 +651,29 @@ class BreakingPool:
     def join(self): ...
 
 
+def test_a_process_stays_with_jobs_that_are_near_each_other():
+    jobs = [(group, number) for number in range(8) for group in range(6)]
+    executor = Local(2, near=lambda job: job[0])
+    where = [(outcome.value, job[0]) for job, outcome in executor.map(process_of, jobs)]
+    assert len(where) == 48
+    # Each group has one process; the last one may be shared, when there is nothing else to do.
+    assert len(set(where)) <= 7
+
+
+def test_all_processes_work_where_all_jobs_are_near_each_other():
+    outcomes = Local(2, near=lambda job: 0).map(process_of, range(12))
+    assert len({outcome.value for _, outcome in outcomes}) == 2
+
+
+def process_of(job: object) -> int:
+    time.sleep(0.05)
+    return os.getpid()
+
+
 def test_a_pool_that_breaks_is_replaced_and_no_job_is_lost(monkeypatch):
     pools = iter([BreakingPool(2), BreakingPool(0), BreakingPool(-2), BreakingPool(99)])
-    monkeypatch.setattr(Local, "pool", lambda self: next(pools))
-    outcomes = dict(Local(workers=2).map(str, range(8)))
+    monkeypatch.setattr(Local, "pool", lambda self, gpu: next(pools))
+    outcomes = dict(Local(workers=1).map(str, range(8)))
     assert {job: outcome.value for job, outcome in outcomes.items()} == {
         job: str(job) for job in range(8)
     }
@@ -662,14 +681,14 @@ def test_a_pool_that_breaks_is_replaced_and_no_job_is_lost(monkeypatch):
 
 
 def test_a_pool_beside_a_gpu_that_breaks_is_replaced_with_the_rest(monkeypatch):
-    pools = iter([BreakingPool(2), BreakingPool(1), BreakingPool(99), BreakingPool(99)])
-    monkeypatch.setattr(Local, "pool", lambda self, gpu=None: next(pools))
+    pools = map(BreakingPool, (2, 99, 1, 99, 99, 99))
+    monkeypatch.setattr(Local, "pool", lambda self, gpu: next(pools))
     executor = Local(2, gpus=("0",), wants_gpu=lambda job: job % 3 == 0)
     assert dict(executor.map(str, range(12))) == {i: Done(str(i)) for i in range(12)}
 
 
 def test_pools_that_keep_breaking_end_in_an_error(monkeypatch):
-    monkeypatch.setattr(Local, "pool", lambda self: BreakingPool(0))
+    monkeypatch.setattr(Local, "pool", lambda self, gpu: BreakingPool(0))
     with pytest.raises(RuntimeError, match="broke down 20 times"):
         list(Local(workers=1).map(str, range(3)))
 

@@ -209,7 +209,7 @@ def _executor(
         if slots:
             raise ValueError("--gpus needs worker processes: --jobs 1 or more")
         return Serial()
-    return Local(jobs, timeout, memory, slots, runner.wants_gpu)
+    return Local(jobs, timeout, memory, slots, runner.wants_gpu, runner.data_of)
 
 
 def _carry_out(
