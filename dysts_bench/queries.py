@@ -19,7 +19,7 @@ import gzip
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,16 +157,21 @@ def _database(results: Path) -> Path:
 
 def _files(results: Path) -> list[Path]:
     """Every file that a database is made of."""
+    rows = [file for files in _rows(results).values() for file in files]
     figures = records.tables(records.place_of(results, published.PUBLISHED))
-    return [*(file for _, file in _rows(results)), *figures, *_boards(results)]
+    return [*rows, *figures, *_boards(results)]
 
 
-def _rows(results: Path) -> Iterator[tuple[str, Path]]:
-    """The files of rows, each with its source."""
-    for source in ("reference", "local"):
-        for folder in sorted(records.place_of(results, source).glob("*/")):
-            for file in records.row_files(folder):
-                yield source, file
+def _rows(results: Path) -> dict[str, list[Path]]:
+    """The files of rows by source."""
+    return {
+        source: [
+            file
+            for folder in sorted(records.place_of(results, source).glob("*/"))
+            for file in records.row_files(folder)
+        ]
+        for source in ("reference", "local")
+    }
 
 
 def _boards(results: Path) -> list[Path]:
@@ -182,8 +187,8 @@ def _build(results: Path, path: Path) -> None:
     with contextlib.closing(duckdb.connect(str(path))) as database:
         database.begin()  # one transaction: each would wait for the disk
         _create(database, "results", {**records.sql_types(), "source": "varchar"})
-        for source, file in _rows(results):
-            _insert_file(database, file, source)
+        for source, files in _rows(results).items():
+            _insert_rows(database, files, source)
         database.execute(_TASKS)
         _create(database, "systems", _SYSTEMS)
         _insert_frame(database, "systems", _systems())
@@ -201,25 +206,29 @@ def _create(database: "DuckDBPyConnection", table: str, types: Mapping[str, str]
     database.execute(f"create table {table} ({columns})")
 
 
-def _insert_file(database: "DuckDBPyConnection", file: Path, source: str) -> None:
+def _insert_rows(database: "DuckDBPyConnection", files: Sequence[Path], source: str) -> None:
+    """All files of a source at once: DuckDB reads several side by side."""
     import duckdb
 
     types = records.sql_types()
     names = ", ".join(f'"{name}"' for name in types)
-    if file.suffix == ".parquet":
-        reader, options = "read_parquet(?)", ""
-    else:
-        opened = gzip.open if file.suffix == ".gz" else open
+    csvs = [str(file) for file in files if file.suffix != ".parquet"]
+    others = [str(file) for file in files if file.suffix == ".parquet"]
+    for file in csvs:
+        opened = gzip.open if file.endswith(".gz") else open
         with opened(file, "rt", encoding="utf-8", newline="") as text:
-            records.check_columns(file, text.readline().rstrip("\r\n").split(","))
-        texts = [name for name, kind in types.items() if kind == "varchar"]
-        options = f", columns = {dict(types)}, force_not_null = {texts}"
-        reader = f"read_csv(?, auto_detect = false, header = true, quote = '\"'{options})"
-    statement = f"insert into results select {names}, '{source}' from {reader}"
-    try:
-        database.execute(statement, [str(file)])
-    except duckdb.Error as error:
-        raise RecordError(f"{file} is damaged: {error}") from None
+            records.check_columns(Path(file), text.readline().rstrip("\r\n").split(","))
+    texts = [name for name, kind in types.items() if kind == "varchar"]
+    options = "auto_detect = false, header = true, quote = '\"'"
+    reader = f"read_csv(?, {options}, columns = {types}, force_not_null = {texts})"
+    for paths, function in ((csvs, reader), (others, "read_parquet(?)")):
+        if paths:
+            try:
+                database.execute(
+                    f"insert into results select {names}, '{source}' from {function}", [paths]
+                )
+            except duckdb.Error as error:
+                raise RecordError(f"a file of results is damaged: {error}") from None
 
 
 def _insert_frame(database: "DuckDBPyConnection", table: str, frame: "pd.DataFrame") -> None:

@@ -185,6 +185,12 @@ def test_a_leaderboard_says_its_formulas_its_baseline_and_who_is_told_apart():
     )
 
 
+def test_one_system_has_a_leaderboard_and_nobody_told_apart():
+    run_tiny("--models", "persistence,drift")
+    printed = cli("leaderboard", "--suite", "tiny.toml")
+    assert "persistence" in printed and "told apart" not in printed
+
+
 def test_a_leaderboard_by_groups_of_systems_has_a_table_for_each():
     run_tiny("--systems", "Lorenz,MackeyGlass")
     found = json.loads(

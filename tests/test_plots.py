@@ -1,14 +1,19 @@
 """What is drawn lies where the numbers are; the commands write files that are pictures."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from test_comparison import table_of
 from test_leaderboard import PRIMARY, row
 from typer.testing import CliRunner
 
 from dysts_bench import plots
 from dysts_bench.cli import app
+from dysts_bench.commands import plots as commands
 from dysts_bench.comparison import compared
 from dysts_bench.leaderboard import leaderboard
 from dysts_bench.portraits import Forecasts
@@ -166,8 +171,6 @@ def test_plots_of_results_are_saved(tmp_path):
 
 
 def test_without_output_a_viewer_is_asked_to_show_it(monkeypatch):
-    import typer
-
     shown = []
     monkeypatch.setattr(typer, "launch", lambda path: shown.append(path) or 0)
     assert cli("attractor", "Lorenz") == ""
@@ -189,6 +192,24 @@ def test_without_output_a_viewer_is_asked_to_show_it(monkeypatch):
 )
 def test_what_is_wrong_ends_with_code_2(arguments, said):
     assert said in cli(*arguments, code=2)
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "plots.md").read_text(encoding="utf-8")
+
+
+def test_every_command_is_on_the_page_and_the_other_way_round():
+    told = re.findall(r"^dysts-bench plot (\S+)", PAGE, re.MULTILINE)
+    assert sorted(told) == sorted(typer.main.get_command(commands.app).commands)
+    for line in re.findall(r"^dysts-bench plot ([^#\n]+)", PAGE, re.MULTILINE):
+        name, *_ = line.split()
+        known = cli(name, "--help")
+        assert all(option in known for option in re.findall(r"--\w+", line))
+
+
+def test_code_of_the_page_draws(tmp_path):
+    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(code, {})
+    assert (tmp_path / "lorenz.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_matplotlib_the_way_to_install_it_is_said(monkeypatch):

@@ -205,7 +205,8 @@ def test_a_damaged_file_is_named(results):
     path = results / "reference" / "standard" / "esn.csv.gz"
     text = gzip.decompress(path.read_bytes()).decode()
     path.write_bytes(gzip.compress(text.replace(",true,", ",perhaps,").encode()))
-    assert "esn.csv.gz is damaged" in cli("select 1", "--results", str(results), code=2)
+    said = cli("select 1", "--results", str(results), code=2)
+    assert "damaged" in said and "esn.csv.gz" in said
     path.write_bytes(gzip.compress(text.replace("seed", "sead").encode()))
     assert "columns differ" in cli("select 1", "--results", str(results), code=2)
 

@@ -1,5 +1,6 @@
 """Commands on results that are there: leaderboard, query, merge, publish."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -70,9 +71,10 @@ def leaderboard(
     elif format is Format.table:
         console = display.make_console()
         display.print_leaderboard(console, table, metric)
-        if by is None and (table["group"] == "chaotic").sum() > 1:
+        if by is None:
             inside = rows if systems is None else rows[rows["system"].isin(systems)]
-            display.print_comparison(console, compare(inside, metric))
+            with contextlib.suppress(ValueError):  # fewer than two entries or systems in common
+                display.print_comparison(console, compare(inside, metric))
         if with_published:
             display.print_summaries(console, published.summaries(results, name), metric)
     else:
