@@ -60,7 +60,7 @@ def test_links_between_pages_lead_somewhere():
 
 def test_every_page_is_in_the_table_of_contents():
     listed = re.findall(
-        r"^([\w/]+)$", (DOCS / "index.md").read_text(encoding="utf-8"), re.MULTILINE
+        r"^([\w/-]+)$", (DOCS / "index.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     pages = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
     own = {page for page in pages if not page.startswith("systems/")} | {"catalog"}
