@@ -2,7 +2,8 @@
 
 results/published/<suite>.csv (or .csv.gz) has one value a model, system and metric, and the seconds
 of the study's own machine where they are known; summaries.csv has what is known over all systems
-only. results/published/README.md says where each is from.
+only, gilpin2023_learning_curves.csv likewise by the number of training points.
+results/published/README.md says where each is from.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("model", "system", "metric", "value", "fit_seconds", "predict_seconds")
 SUMMARIES = "summaries.csv"
+LEARNING_CURVES = "gilpin2023_learning_curves.csv"
 # Under its published name, the model of ours that is the same method with the same settings.
 COUNTERPARTS = {name: f"{name}:gilpin2023" for name in ("esn", "nvar", "neural_ode")} | {
     name: f"darts_{name}:gilpin2023"
@@ -70,6 +72,13 @@ def summaries(results: Path, suite: str) -> "pd.DataFrame":
     columns = ["suite", "model", "metric", "statistic", "value", "source"]
     every = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
     return every[every["suite"] == suite].drop(columns="suite").reset_index(drop=True)
+
+
+def learning_curves(results: Path) -> "pd.DataFrame":
+    """Of the 2023 study, over systems: model, train_points, metric, statistic, value."""
+    import pandas as pd
+
+    return pd.read_csv(results / PUBLISHED / LEARNING_CURVES)
 
 
 def _tables(results: Path) -> dict[str, Path]:

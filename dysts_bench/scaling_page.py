@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scaling.md"
 FIGURE = ROOT / "docs" / "scaling.svg"
+SIZES_FIGURE = ROOT / "docs" / "scaling_sizes.svg"
 SUITE = "scaling"
 ERROR = "nrmse_at_1"
 RESAMPLES = 1000
@@ -65,24 +66,41 @@ def page(rows: "pd.DataFrame") -> str:
     lines.append(
         _markdown({name: _heads(table.median(), table.columns) for name, table in times.items()})
     )
-    sizes = pd.DataFrame(_of_sizes(rows))
-    if len(sizes):
+    sizes = _by_size(rows)
+    if sizes:
         most = rows["n_points"].max()
+        told = pd.DataFrame([_sizes_told(model, table) for model, table in sizes.items()])
         lines += [
             "## Errors by the size of the model\n",
             f"After {most:,} points. Sizes are fitted numbers, the median over systems.\n",
-            as_text(sizes, "markdown"),
+            f"![Errors by size]({SIZES_FIGURE.name})\n",
+            as_text(told, "markdown"),
         ]
     return "\n".join(lines)
 
 
 def figure(rows: "pd.DataFrame") -> "Figure":
     """The medians of `page`, error by training points."""
-    curves = {
-        model: (table.columns.to_numpy(dtype=float), table.median().to_numpy())
-        for model, table in _by_length(rows, ERROR).items()
-    }
-    return figures.loglog(curves, "training points", "error over the first Lyapunov time")
+    return figures.loglog(
+        {model: _curve(table) for model, table in _by_length(rows, ERROR).items()},
+        "training points",
+        "error over the first Lyapunov time",
+    )
+
+
+def sizes_figure(rows: "pd.DataFrame") -> "Figure":
+    """The medians of the page's last table, error by fitted numbers."""
+    return figures.loglog(
+        {model: _curve(table) for model, table in _by_size(rows).items()},
+        "fitted numbers",
+        "error over the first Lyapunov time",
+    )
+
+
+def _curve(
+    table: "pd.DataFrame",
+) -> tuple[Float[np.ndarray, " sizes"], Float[np.ndarray, " sizes"]]:
+    return table.columns.to_numpy(dtype=float), table.median().to_numpy()
 
 
 def power_law(sizes: Float[np.ndarray, " sizes"], scores: Scores) -> PowerLaw | None:
@@ -145,26 +163,29 @@ def _told(law: PowerLaw | None) -> dict[str, object]:
     return {"p": f"{law.exponent:.2f} [{law.low:.2f}, {law.high:.2f}]", "r²": f"{law.r2:.2f}"}
 
 
-def _of_sizes(rows: "pd.DataFrame") -> list[dict[str, object]]:
-    """A row a model that was run in three sizes at least, at the most training points."""
+def _by_size(rows: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
+    """Systems × fitted numbers of each model that was run in three sizes at least, after the most
+    training points."""
     rows = rows[rows["n_points"] == rows["n_points"].max()]
     scores = rows_of(rows, ERROR).fillna({"value": find(ERROR).worst})
     counts = [json.loads(text).get("parameters") for text in scores["hyperparameters"]]
     scores = scores.assign(parameters=np.array(counts, dtype=float))
-    scores = scores.assign(base=scores["model"].str.partition(":")[0])
     # A failure has no fitted numbers: it counts at the size that the model has elsewhere.
     size = scores.groupby("model")["parameters"].median()
     scores = scores.assign(size=scores["model"].map(size)).dropna(subset="size")
-    found = []
-    for base, part in scores.groupby("base", sort=True):
+    found = {}
+    for base, part in scores.groupby(scores["model"].str.partition(":")[0], sort=True):
         table = _median(part, "size").dropna(how="any")
-        if table.shape[1] < 3 or table.empty:
-            continue
-        medians = table.median()
-        law = power_law(table.columns.to_numpy(dtype=float), table.to_numpy())
-        span = ", ".join(f"{size:,.0f}: {medians[size]:.3g}" for size in table.columns)
-        found.append({"model": base, "sizes and errors": span, **_told(law)})
+        if table.shape[1] >= 3 and len(table):
+            found[str(base)] = table
     return found
+
+
+def _sizes_told(model: str, table: "pd.DataFrame") -> dict[str, object]:
+    medians = table.median()
+    law = power_law(table.columns.to_numpy(dtype=float), table.to_numpy())
+    span = ", ".join(f"{size:,.0f}: {medians[size]:.3g}" for size in table.columns)
+    return {"model": model, "sizes and errors": span, **_told(law)}
 
 
 def _markdown(table: dict[str, dict[str, object]]) -> str:
@@ -180,6 +201,7 @@ def main() -> None:
     rows = rows[rows["source"] == "reference"]
     PAGE.write_text(page(rows), encoding="utf-8")
     figures.save(figure(rows), FIGURE)
+    figures.save(sizes_figure(rows), SIZES_FIGURE)
 
 
 if __name__ == "__main__":

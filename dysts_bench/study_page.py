@@ -44,8 +44,8 @@ def page(rows: "pd.DataFrame", figures: "pd.DataFrame") -> str:
     """The page in Markdown: medians and means of every model, the same methods twice, systems."""
     import pandas as pd
 
-    ours = _by_system(rows_of(rows, "smape").fillna({"value": WORST}))
-    theirs = _by_system(figures[figures["metric"] == "smape"])
+    ours = by_system(rows_of(rows, "smape").fillna({"value": WORST}))
+    theirs = by_system(figures[figures["metric"] == "smape"])
     common = ours.index.intersection(theirs.index)
     summary = pd.concat(
         [_summary(theirs.loc[common], "published"), _summary(ours.loc[common], "ours")]
@@ -66,30 +66,57 @@ def page(rows: "pd.DataFrame", figures: "pd.DataFrame") -> str:
     )
 
 
-def _same_methods(theirs: "pd.DataFrame", ours: "pd.DataFrame") -> list[str]:
-    """The section on the methods that both have run, empty if there are none."""
+def same_methods(theirs: "pd.DataFrame", ours: "pd.DataFrame") -> "pd.DataFrame":
+    """A row a method that both have run with the same settings, by its published name.
+
+    `theirs` and `ours` are systems × models (`by_system`). Medians are over the systems that both
+    have; the last column is that of the same model with settings of our own, on those of them that
+    it has been run on.
+    """
     import pandas as pd
 
     pairs = {name: COUNTERPARTS[name] for name in theirs if COUNTERPARTS.get(name) in ours}
-    if not pairs:
-        return []
-    theirs = theirs[list(pairs)]
-    again = ours[list(pairs.values())].set_axis(list(pairs), axis=1)
-    both = theirs.notna() & again.notna()
+    theirs, again = _both(theirs, ours, pairs)
+    own = []
+    for name in pairs:
+        model, on = _tuned(pairs[name], ours), theirs.index[theirs[name].notna()]
+        own.append(ours[model].reindex(on).median() if model else np.nan)
     table = pd.DataFrame(
         {
-            "ours": pd.Series(pairs),
-            "published median": theirs.where(both).median(),
-            "our median": again.where(both).median(),
-            "systems": both.sum(),
+            "ours": pd.Series(pairs, dtype=object),
+            "published median": theirs.median(),
+            "our median": again.median(),
+            "difference": again.median() - theirs.median(),
+            "systems": theirs.notna().sum(),
+            "our own settings": pd.Series(own, index=list(pairs), dtype=float),
         }
-    ).sort_values("published median", kind="stable")
-    table.insert(3, "difference", table["our median"] - table["published median"])
-    tuned = {name: _tuned(pairs[name], ours) for name in pairs}
-    own = [
-        ours.loc[both[name], model].median() if (model := tuned[name]) else np.nan for name in pairs
-    ]
-    table["our own settings"] = pd.Series(own, index=list(pairs))
+    )
+    return table[table["systems"] > 0].sort_values("published median", kind="stable")
+
+
+def ordering(theirs: "pd.DataFrame", ours: "pd.DataFrame") -> published.Agreement | None:
+    """How far the two orders of the methods of `same_methods` agree; None for fewer than four."""
+    pairs = same_methods(theirs, ours)["ours"].to_dict()
+    if len(pairs) < ORDERED:
+        return None
+    return published.agreement(*_both(theirs, ours, pairs))
+
+
+def _both(
+    theirs: "pd.DataFrame", ours: "pd.DataFrame", pairs: dict[str, str]
+) -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """Both scores of these methods, under the published names, where both have one."""
+    theirs = theirs[list(pairs)]
+    again = ours[list(pairs.values())].set_axis(list(pairs), axis=1).reindex(theirs.index)
+    both = theirs.notna() & again.notna()
+    return theirs.where(both), again.where(both)
+
+
+def _same_methods(theirs: "pd.DataFrame", ours: "pd.DataFrame") -> list[str]:
+    """The section on the methods that both have run, empty if there are none."""
+    table = same_methods(theirs, ours)
+    if table.empty:
+        return []
     close = int((table["difference"].abs() <= CLOSE).sum())
     lines = [
         "## The same methods\n",
@@ -99,12 +126,12 @@ def _same_methods(theirs: "pd.DataFrame", ours: "pd.DataFrame") -> list[str]:
         "`tuned`, or none), on those of these systems that it has been run on.\n",
         as_text(table.rename_axis("published as").reset_index(), "markdown"),
     ]
-    if len(pairs) >= ORDERED:
-        found = published.agreement(theirs, again)
+    found = ordering(theirs, ours)
+    if found is not None:
         lines.append(
             f"Ordered by their medians, these {found.methods} methods have a rank correlation with "
-            f"the published order of {found.kendall:.2f} ({_range(found.kendall_interval)}) after "
-            f"Kendall and {found.spearman:.2f} ({_range(found.spearman_interval)}) after Spearman; "
+            f"the published order of {found.kendall:.2f} ({told(found.kendall_interval)}) after "
+            f"Kendall and {found.spearman:.2f} ({told(found.spearman_interval)}) after Spearman; "
             "in brackets 95 % bootstrap intervals over systems.\n"
         )
     return lines
@@ -116,11 +143,12 @@ def _tuned(name: str, ours: "pd.DataFrame") -> str | None:
     return next((other for other in (f"{plain}:tuned", plain) if other in ours), None)
 
 
-def _range(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:.2f} to {interval[1]:.2f}"
+def told(ends: tuple[float, float]) -> str:
+    """Its ends, in words."""
+    return f"{ends[0]:.2f} to {ends[1]:.2f}"
 
 
-def _by_system(rows: "pd.DataFrame") -> "pd.DataFrame":
+def by_system(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Systems × models: the median over seeds, NaN where there is no value."""
     plain = rows.assign(model=rows["model"].astype(str), system=rows["system"].astype(str))
     return plain.groupby(["system", "model"])["value"].median().unstack()

@@ -144,6 +144,39 @@ def latex(system: "System") -> str:
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
 
+def polynomials(system: "System") -> tuple[dict[tuple[int, ...], float], ...]:
+    """The right-hand side as polynomials of the states: of each equation coefficients by exponents.
+
+    Expanded, at the system's parameters: of y' = x (28 - z) - y in Lorenz' states x, y, z that is
+    {(1, 0, 1): -1, (1, 0, 0): 28, (0, 1, 0): -1}. Raises ValueError for a system that is not
+    polynomial, or reads time or delayed states.
+    """
+    import sympy
+
+    if system.reads_time or system.delays:
+        raise ValueError(
+            f"{system.name} reads time or delayed states: no polynomial of its states."
+        )
+
+    def number(value: float) -> Any:  # exact, so that terms which cancel do so
+        return sympy.Rational(repr(value))
+
+    table = {**_sympy_table(), "number": number}
+    states = [sympy.Symbol(name, real=True) for name in system.states]
+    known: dict[str, Any] = {name: number(value) for name, value in system.parameters.items()}
+    known |= zip(system.states, states, strict=True)
+    for name, tree in system.let_trees.items():
+        known[name] = evaluate(tree, known, table)
+    found = []
+    for state, tree in zip(system.states, system.equation_trees, strict=True):
+        try:
+            terms = sympy.Poly(evaluate(tree, known, table), *states).terms()
+        except sympy.PolynomialError as error:
+            raise ValueError(f"{system.name}: {state}' is no polynomial of the states.") from error
+        found.append({powers: float(factor) for powers, factor in terms if factor != 0})
+    return tuple(found)
+
+
 # ---- tree ↔ sympy --------------------------------------------------------------------------------
 
 

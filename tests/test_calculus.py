@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import systems
-from systems.calculus import partial_derivatives
+from systems.calculus import partial_derivatives, polynomials
 from systems.catalog import System
 from systems.expr import Number, symbols
 
@@ -139,3 +139,57 @@ def test_two_delays_of_one_state_are_two_symbols(make_system):
     assert "x_{1} - x_{2}" in system.latex()
     [row] = partial_derivatives(system).by_delayed
     assert row == {0: Number(1.0), 1: Number(-1.0)}
+
+
+# ---- polynomials -----------------------------------------------------------------------------
+
+
+def test_lorenz_is_the_polynomials_of_the_textbook():
+    first, second, third = polynomials(systems.load("Lorenz"))
+    assert first == {(0, 1, 0): 10, (1, 0, 0): -10}
+    assert second == {(1, 0, 0): 28, (0, 1, 0): -1, (1, 0, 1): -1}
+    assert third == pytest.approx({(1, 1, 0): 1, (0, 0, 1): -8 / 3}, rel=1e-3)
+
+
+def test_polynomials_have_the_values_of_the_right_hand_side():
+    rng, tried = np.random.default_rng(0), 0
+    for name in systems.names():
+        system = systems.load(name)
+        try:
+            found = polynomials(system)
+        except ValueError:
+            continue
+        tried += 1
+        states = rng.uniform(-2, 2, (20, system.dimension))
+        values = [
+            sum(
+                factor * np.prod(states ** np.array(powers), axis=1) for powers, factor in f.items()
+            )
+            for f in found
+        ]
+        expected = system.rhs()(states)
+        np.testing.assert_allclose(np.transpose(values), expected, rtol=1e-9, atol=1e-9)
+    assert tried > 70
+
+
+@pytest.mark.parametrize(
+    ("equation", "message"),
+    [
+        ("sin(x)", "x' is no polynomial"),
+        ("x/(1 + x)", "x' is no polynomial"),
+        ("x*t", "reads time"),
+    ],
+)
+def test_what_is_no_polynomial_is_refused(make_system, equation, message):
+    with pytest.raises(ValueError, match=message):
+        polynomials(make_system({"x": equation}, [1.0]))
+
+
+def test_lets_are_put_in_and_terms_that_cancel_vanish(make_system):
+    system = make_system(
+        {"x": "a*x*(x + d) - 0.1*x - 3*x**2", "y": "(x - y)**2"},
+        [1.0, 1.0],
+        let={"d": "1/a*0.1"},
+        parameters={"a": 3.0},
+    )
+    assert polynomials(system) == ({}, {(2, 0): 1.0, (1, 1): -2.0, (0, 2): 1.0})

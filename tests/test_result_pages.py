@@ -1,9 +1,18 @@
 """The pages made from reference results say what these say."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from dysts_bench import ablations_page, phyxmamba_page, published, records, study_page, zoo_page
+from dysts_bench import (
+    ablations_page,
+    phyxmamba_page,
+    published,
+    records,
+    reproduction_page,
+    study_page,
+    zoo_page,
+)
 from dysts_bench.leaderboard import as_text, leaderboard
 from dysts_bench.study_page import RESULTS
 from dysts_bench.task import read_suite
@@ -38,6 +47,11 @@ def test_the_leaderboards_are_those_of_the_reference_results_byte_for_byte() -> 
         suite = read_suite(name or "standard")
         table = leaderboard(reference(suite.name), suite.metrics[0], suite.subsets)
         assert path.read_text(encoding="utf-8") == as_text(table, "csv"), path.name
+
+
+def test_the_page_of_reproduction_is_that_of_the_reference_results() -> None:
+    text = reproduction_page.PAGE.read_text(encoding="utf-8")
+    assert text == reproduction_page.page(), "`make docs` writes it anew"
 
 
 def test_published_medians_are_those_of_the_study() -> None:
@@ -95,6 +109,40 @@ def test_the_same_methods_are_compared_on_the_systems_that_both_have() -> None:
     assert "rank correlation with the published order of 1.00 (" in text
     fewer = study_page.page(ours[ours["model"] != "esn"], figures)
     assert "## The same methods" in fewer and "Kendall" not in fewer
+
+
+def test_methods_are_paired_on_the_systems_that_both_have_and_ordered() -> None:
+    theirs = study_page.by_system(
+        pd.concat([rows_of("fft", [1, 2, 3]), rows_of("esn", [7, 8]), rows_of("tcn", [9, 9, 9])])
+    )
+    study = {"preset": "gilpin2023"}
+    ours = study_page.by_system(
+        pd.concat(
+            [
+                rows_of("darts_fft:gilpin2023", [4, 5], **study),
+                rows_of("esn:gilpin2023", [6, 8, 100], **study),
+                rows_of("darts_fft:tuned", [1, 1], preset="tuned"),
+            ]
+        )
+    )
+    table = study_page.same_methods(theirs, ours)
+    assert table.loc["fft"].to_list() == ["darts_fft:gilpin2023", 1.5, 4.5, 3.0, 2, 1.0]
+    assert table.loc["esn"].to_list()[:5] == ["esn:gilpin2023", 7.5, 7.0, -0.5, 2]
+    assert list(table.index) == ["fft", "esn"] and np.isnan(table.loc["esn", "our own settings"])
+    assert study_page.ordering(theirs, ours) is None  # of two methods
+
+
+def test_learning_curves_are_those_of_the_study() -> None:
+    curves = published.learning_curves(RESULTS)
+    medians = curves[(curves["statistic"] == "median") & (curves["train_points"] == 1000)]
+    sweep = medians.set_index("model")["value"]
+    scores = published.load(RESULTS, "gilpin2023").groupby("model")["value"].median()
+    assert len(sweep) == 15 and curves["train_points"].nunique() == 25
+    # three chose on what they were judged by; of the others the scores are those of the sweep's end
+    lucky = ["esn", "nvar", "neural_ode"]
+    assert (sweep[lucky] < scores[lucky] - 5).all()
+    honest = sweep.drop(lucky)
+    assert honest.to_dict() == pytest.approx(scores[honest.index].to_dict(), abs=0.06)
 
 
 def test_a_model_that_failed_says_so_and_one_that_was_not_run_is_left_out() -> None:

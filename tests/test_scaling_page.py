@@ -118,6 +118,9 @@ def test_sizes_are_compared_after_the_most_training_points() -> None:
     healthy = [r for r in rows if r.seed == 0]
     section = lines_of(healthy)["## Errors by the size of the model"]
     assert "After 1,000 points." in section[1]
+    [axes] = scaling_page.sizes_figure(records.to_frame(healthy, "reference")).axes
+    [curve] = axes.lines
+    np.testing.assert_allclose(curve.get_xydata(), [[10, 0.1], [100, 0.01], [1000, 0.001]])
     [line] = [text for text in section if text.startswith("| net |")]
     assert line == "| net | 10: 0.1, 100: 0.01, 1,000: 0.001 | 1.00 [1.00, 1.00] | 1.00 |"
 
