@@ -64,6 +64,7 @@ docs: $(VENV)/.core ## write the pages of docs/ that are made from the catalog, 
 	@$(VENV)/bin/python -m dysts_bench.zoo_page
 	@$(VENV)/bin/python -m dysts_bench.phyxmamba_page
 	@$(VENV)/bin/python -m dysts_bench.ablations_page
+	@$(VENV)/bin/python -m dysts_bench.scaling_page
 	@$(VENV)/bin/python -m dysts_bench.reproduction_page
 
 site: $(VENV)/.core ## build the documentation into site/

@@ -10,6 +10,7 @@ from dysts_bench import (
     published,
     records,
     reproduction_page,
+    scaling_page,
     study_page,
     zoo_page,
 )
@@ -47,6 +48,12 @@ def test_the_leaderboards_are_those_of_the_reference_results_byte_for_byte() -> 
         suite = read_suite(name or "standard")
         table = leaderboard(reference(suite.name), suite.metrics[0], suite.subsets)
         assert path.read_text(encoding="utf-8") == as_text(table, "csv"), path.name
+
+
+def test_the_page_of_scaling_is_that_of_the_reference_results() -> None:
+    text = scaling_page.PAGE.read_text(encoding="utf-8")
+    assert text == scaling_page.page(reference("scaling")), "`make docs` writes it anew"
+    assert scaling_page.FIGURE.exists() and scaling_page.SIZES_FIGURE.exists()
 
 
 def test_the_page_of_reproduction_is_that_of_the_reference_results() -> None:
