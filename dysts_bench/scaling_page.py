@@ -170,11 +170,12 @@ def _by_size(rows: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
     scores = rows_of(rows, ERROR).fillna({"value": find(ERROR).worst})
     counts = [json.loads(text).get("parameters") for text in scores["hyperparameters"]]
     scores = scores.assign(parameters=np.array(counts, dtype=float))
+    scores = scores.assign(base=scores["model"].str.partition(":")[0])
     # A failure has no fitted numbers: it counts at the size that the model has elsewhere.
     size = scores.groupby("model")["parameters"].median()
     scores = scores.assign(size=scores["model"].map(size)).dropna(subset="size")
     found = {}
-    for base, part in scores.groupby(scores["model"].str.partition(":")[0], sort=True):
+    for base, part in scores.groupby("base", sort=True):
         table = _median(part, "size").dropna(how="any")
         if table.shape[1] >= 3 and len(table):
             found[str(base)] = table
