@@ -171,8 +171,8 @@ def execute(
 ) -> Iterator[tuple[Cell, list[Result]]]:
     """Run the pending cells and yield each with its rows, once they are safely in `store`.
 
-    `facts` (records.provenance) are kept in the manifest, which is made anew with the CSV files of
-    all models of the plan at the end, however the end comes.
+    `facts` (records.provenance) are kept in the manifest before the first cell; the CSV files of
+    all models of the plan are made anew at the end, unless the process is killed.
     """
     cells = plan.pending
     run_id = records.run_id(facts)
@@ -181,6 +181,8 @@ def execute(
         for cell in cells
         if (failed := (without_data or {}).get(cell.task) or _of_model(cell.model).failed)
     }
+    if store is not None and (cells or plan.to_rescore):
+        store.note({run_id: facts})
     try:
         for cell, failed in hopeless.items():
             yield cell, _keep(cell, Evaluation(no_values(failed, cell.task.metrics)), run_id, store)

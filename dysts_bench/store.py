@@ -66,9 +66,20 @@ class Store:
                 if kept:
                     path = self.folder / f"{file_name(model)}.csv"
                     records.write_csv(path, (row for rows in kept for row in rows))
-            every = {**self.runs(), **runs}
-            text = json.dumps({"runs": dict(sorted(every.items()))}, indent=1, ensure_ascii=False)
-            records.write_atomically(self._manifest, text + "\n")
+            self._note(runs)
+
+    def note(self, runs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep what these runs are, before their first cell: killed, they leave none without it."""
+        from filelock import FileLock
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):
+            self._note(runs)
+
+    def _note(self, runs: Mapping[str, Mapping[str, Any]]) -> None:
+        every = {**self.runs(), **runs}
+        text = json.dumps({"runs": dict(sorted(every.items()))}, indent=1, ensure_ascii=False)
+        records.write_atomically(self._manifest, text + "\n")
 
     def merge(self, other: "Store") -> Merged:
         """Take over the cells of another folder, and make the tables anew.

@@ -388,6 +388,14 @@ def test_csv_and_manifest_hold_every_kept_cell_in_fixed_order(tmp_path, mine):
     assert read_csv(tmp_path / "Chancy.csv") == rows  # a narrower run takes nothing away
 
 
+def test_the_manifest_knows_a_run_before_its_first_cell_is_kept(tmp_path, mine):
+    pending = plan(runner.cells(TASKS, [mine("Good")], seeds=1), Store(tmp_path))
+    going_on = execute(pending, Serial(), FACTS, store=Store(tmp_path))
+    _, rows = next(going_on)  # and nothing after it, as when it is killed
+    assert not (tmp_path / "Good.csv").exists()
+    assert Store(tmp_path).runs() == {rows[0].run_id: FACTS}
+
+
 DAMAGE = {
     "torn": lambda text: text[: len(text) // 2],
     "empty": lambda text: "",
