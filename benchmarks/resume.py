@@ -19,7 +19,7 @@ import pandas as pd
 import typer
 
 SYSTEMS = "Lorenz,Rossler,Chen,Duffing,MackeyGlass,Thomas,SprottB,Halvorsen"
-OF_THE_RUN = ["run_id", "fit_seconds", "predict_seconds", "peak_memory_mb"]
+OF_THE_RUN = ["run_id", "fit_seconds", "predict_seconds", "peak_memory_mb", "front"]
 
 
 def main(kills: int = 10, systems: str = SYSTEMS, jobs: int = 2, seed: int = 0) -> None:
