@@ -238,9 +238,16 @@ def _table(group: str, rows: "pd.DataFrame", baselines: Sequence[str]) -> "pd.Da
 
 
 def as_text(table: "pd.DataFrame", format: str) -> str:
-    """The table as `csv`, `json` (a list of objects) or `markdown`; floats keep every bit."""
+    """The table as `csv`, `json` (a list of objects) or `markdown`; floats have twelve digits.
+
+    Logarithms and sums differ in the last bit between processors; the text does not.
+    """
     whole = table.astype(object).where(table.notna(), None)
-    return tables.as_text(list(table.columns), whole.to_numpy().tolist(), format)
+    rows = [
+        [float(f"{value:.12g}") if isinstance(value, float) else value for value in row]
+        for row in whole.to_numpy().tolist()
+    ]
+    return tables.as_text(list(table.columns), rows, format)
 
 
 def failures(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":

@@ -153,6 +153,24 @@ def test_tasks_keep_the_hashes_under_which_results_are_kept():
         assert {t.system: t.hash for t in tasks(read_suite(suite), list(hashes))} == hashes
 
 
+@pytest.mark.parametrize(
+    ("track", "noise"), [("limited", 0), ("noisy_5", 0.05), ("noisy_20", 0.2), ("partial", 0)]
+)
+def test_tracks_beside_standard_forecast_its_windows_after_seeing_less(track, noise):
+    [main] = tasks(read_suite("standard"), ["Lorenz"])
+    [beside] = tasks(read_suite(track), ["Lorenz"])
+    assert clock(main) == clock(beside)
+    whole, part = load(main), load(beside)
+    columns = slice(1) if track == "partial" else slice(None)
+    expected = whole.in_units(whole.truth)[..., columns]
+    assert part.in_units(part.truth) == pytest.approx(expected, abs=1e-11)  # clean, even where...
+    disturbed = (part.in_units(part.contexts) - whole.in_units(whole.contexts)[..., columns]).std()
+    assert disturbed / part.std.mean() == pytest.approx(noise, rel=0.1, abs=1e-11)  # ...seen noisy
+    assert part.train.shape[1] == (600 if track == "limited" else 6000)
+    assert set(beside.metrics) <= set(main.metrics)
+    assert beside.metrics[0] == main.metrics[0]
+
+
 @pytest.mark.parametrize(("grain", "points"), [("fine", 100), ("coarse", 15)])
 def test_gilpin2021_is_one_coordinate_seen_and_judged_with_noise_or_without(grain, points):
     [clean] = tasks(read_suite(f"gilpin2021_{grain}"), ["Lorenz"])
