@@ -175,7 +175,10 @@ def _rows(results: Path) -> dict[str, list[Path]]:
 
 
 def _boards(results: Path) -> list[Path]:
-    return sorted(results.glob("leaderboard*.csv"))
+    """Those beside the reference rows; the folder's own in place of what a package brings."""
+    folders = (records.place_of(results, "reference").parent, results)
+    named = {file.name: file for folder in folders for file in folder.glob("leaderboard*.csv")}
+    return [named[name] for name in sorted(named)]
 
 
 # ---- making the database ---------------------------------------------------------------------

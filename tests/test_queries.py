@@ -104,6 +104,21 @@ def test_the_leaderboard_is_the_table_as_it_was_written(results):
     }
 
 
+def test_a_package_brings_leaderboards_which_those_of_the_folder_replace(
+    results, tmp_path_factory, monkeypatch
+):
+    own = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.setattr(records, "BUNDLED", results)
+    board = (results / "leaderboard.csv").read_bytes()
+    (results / "leaderboard-other.csv").write_bytes(board)
+    entries = "select suite, count(*) from leaderboard group by 1 order by 1"
+    assert rows_of(entries, own) == [("other", 2), ("standard", 2)]
+    (own / "leaderboard.csv").write_bytes(b"\n".join(board.split(b"\n")[:2]))
+    assert rows_of(entries, own) == [("other", 2), ("standard", 1)]
+    (own / "reference").mkdir()  # rows of the folder's own: those of the package do not count
+    assert rows_of(entries, own) == [("standard", 1)]
+
+
 def test_medians_of_the_reference_results_are_those_of_pandas():
     rows = records.load_results(ROOT / "results", suite=None)
     expected = rows.groupby(["suite", "metric"], observed=True)["value"].median().dropna()

@@ -61,11 +61,11 @@ def wheel(home):
 
 @pytest.fixture(scope="module")
 def bin_folder(home, wheel):
-    """An environment with the wheel and its report extra; without torch, jax and the repository."""
+    """An environment with the wheel and what reports, tables and queries need; without torch, jax and the repository."""
     run(Path(sys.executable), "-m", "venv", home / "venv", cwd=home)
     python = home / "venv" / "bin" / "python"
     pins = ROOT / "constraints.txt"
-    run(python, *PIP, "install", "-c", pins, f"{wheel}[report,data]", cwd=home)
+    run(python, *PIP, "install", "-c", pins, f"{wheel}[report,data,query]", cwd=home)
     return home / "venv" / "bin"
 
 
@@ -77,6 +77,7 @@ def test_the_wheel_holds_data_and_types_and_is_small(wheel):
         *("dysts_bench/report/static/report.js",),
         *("dysts_bench/results/reference/standard/esn.csv.gz",),
         *("dysts_bench/results/published/summaries.csv",),
+        *("dysts_bench/results/leaderboard.csv", "dysts_bench/results/leaderboard-phyxmamba.csv"),
     ):
         assert name in names
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
@@ -106,6 +107,10 @@ def test_a_model_is_ranked_beside_the_reference_and_reported(bin_folder, home):
     three = ("--systems", "Lorenz,Rossler,Duffing", "--jobs", "1")
     shown = run(program, "run", "--model", own, *three, "--keep-forecasts", cwd=home)
     assert "DampedPersistence" in shown and "neural_ode" in shown
+    ranked = 'select suite from leaderboard where model like \'%DampedPersistence\' group by 1'
+    assert run(program, "query", ranked, "--format", "csv", cwd=home) == "suite\nstandard\n"
+    brought = "select count(distinct suite) > 3 as all from leaderboard"
+    assert run(program, "query", brought, "--format", "csv", cwd=home) == "all\nTrue\n"
     told = run(program, "report", cwd=home)
     assert "135 systems" in told
     page = (home / "report" / "systems" / "Lorenz.html").read_text(encoding="utf-8")
