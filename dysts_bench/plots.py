@@ -5,6 +5,8 @@ which `dysts-bench plot` saves; none of them computes anything that another file
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
     from dysts_bench.comparison import Comparison
     from dysts_bench.portraits import Forecasts
@@ -25,6 +28,34 @@ if TYPE_CHECKING:
 INK, FAINT = "#1f3b57", "#9aa5b1"
 SPREAD = 30.0  # from which ratio of medians on their axis is logarithmic
 Path2 = Float[np.ndarray, "times 2"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Of a name beside a point: how far away in points, in which direction."""
+
+    away: float
+    direction: tuple[float, float]
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        return self.away * self.direction[0], self.away * self.direction[1]
+
+    @property
+    def across(self) -> str:
+        """Which end of the name is nearest to the point."""
+        return {-1: "right", 0: "center", 1: "left"}[int(np.sign(self.direction[0]))]
+
+    @property
+    def up(self) -> str:
+        return {-1: "top", 0: "center", 1: "bottom"}[int(np.sign(self.direction[1]))]
+
+
+DIRECTIONS = (
+    *((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)),
+    *((0.7, 0.7), (0.7, -0.7), (-0.7, 0.7), (-0.7, -0.7)),
+)
+PLACES = [Place(away, way) for away in range(6, 160, 10) for way in DIRECTIONS]
 
 
 # ---- systems ---------------------------------------------------------------------------------
@@ -192,25 +223,34 @@ def critical_differences(found: "Comparison") -> "Figure":
     After Demšar, J. Mach. Learn. Res. 7, 1 (2006); the bars are `Comparison.alike`.
     """
     count, ranks = len(found.entries), found.mean_ranks
+    labels = [f"{name}  {rank:.2f}" for name, rank in zip(found.entries, ranks, strict=True)]
     left = -(-count // 2)  # the better half is named on the left
     layers = _layers(found.alike)
     bars, height = max(layers, default=-1) + 1, max(left, count - left)
     lowest = -(0.5 + 0.35 * bars + 0.55 * height)
-    shown = figure(9.0, 0.9 - 0.5 * lowest)
-    axes = shown.add_subplot(xlim=(1 - 0.45 * count, 1.45 * count), ylim=(lowest, 0.9))
+    # Inches: the axis, and beside it the longest names.
+    room = [0.45 + 0.075 * max(map(len, half)) for half in (labels[:left], labels[left:])]
+    middle = max(9.0 - sum(room), 4.0)
+    per_inch = (count - 1) / middle
+    shown = figure(middle + sum(room), 0.9 - 0.5 * lowest)
+    axes = shown.add_subplot(
+        xlim=(1 - room[0] * per_inch, count + room[1] * per_inch), ylim=(lowest, 0.9)
+    )
     axes.set_axis_off()
     axes.plot([1, count], [0, 0], color="black", linewidth=1.0)
+    told = 1 if count <= 15 else 2 if count <= 40 else 5
     for tick in range(1, count + 1):
         axes.plot([tick, tick], [0, 0.15], color="black", linewidth=1.0)
-        axes.text(tick, 0.22, str(tick), ha="center", va="bottom", fontsize=8)
+        if tick % told == 1 % told:
+            axes.text(tick, 0.22, str(tick), ha="center", va="bottom", fontsize=8)
     for i, (name, rank) in enumerate(zip(found.entries, ranks, strict=True)):
         on_left = i < left
         row = i if on_left else count - 1 - i
         level = -(0.5 + 0.35 * bars + 0.55 * row)
-        end = 1 - 0.06 * count if on_left else count + 0.06 * count
+        end = 1 - 0.25 * per_inch if on_left else count + 0.25 * per_inch
         axes.plot([rank, rank, end], [0, level, level], color=FAINT, linewidth=0.8)
-        text = f"{name}  {rank:.2f}" if on_left else f"{rank:.2f}  {name}"
-        place = end + (-0.01 if on_left else 0.01) * count
+        text = labels[i] if on_left else f"{rank:.2f}  {name}"
+        place = end + (-0.06 if on_left else 0.06) * per_inch
         align = "right" if on_left else "left"
         axes.text(place, level, text, ha=align, va="center", fontsize=9)
     for layer, (first, last) in zip(layers, found.alike, strict=True):
@@ -248,11 +288,11 @@ def cost(table: "pd.DataFrame", metric: str, unit: str = "", *, group: str = "ch
         raise ValueError(f"no entry of group {group!r} has both a median and seconds.")
     shown = figure()
     axes = shown.add_subplot(
-        title=f"{metric}, {group} systems",
         xscale="log",
         xlabel="seconds of fit and forecast (median over cells)",
         ylabel=f"median ({unit})" if unit else "median",
     )
+    axes.set_title(f"{metric}, {group} systems", loc="left")
     front = part[part["front"]].sort_values("seconds")
     axes.step(front["seconds"], front["median"], where="post", color=FAINT, linewidth=1.0)
     for on_front, some in part.groupby("front"):
@@ -263,19 +303,61 @@ def cost(table: "pd.DataFrame", metric: str, unit: str = "", *, group: str = "ch
             marker="o" if on_front else "s",
             markersize=6 if on_front else 4,
             color=INK if on_front else FAINT,
-            label="on the front" if on_front else "beaten in both",
-        )
-    sources = part["model"].value_counts()
-    for i, row in enumerate(part.sort_values(["median", "seconds"]).itertuples()):
-        name = row.model if sources[row.model] == 1 else f"{row.model} ({row.source})"
-        offset = (5, 4) if i % 2 else (5, -9)  # above and below in turn: neighbours stay legible
-        axes.annotate(
-            name, (row.seconds, row.median), offset, textcoords="offset points", fontsize=7
+            label="on the front" if on_front else "behind it",
         )
     positive = part["median"][part["median"] > 0]
     if (part["median"] >= 0).all() and positive.max() > SPREAD * positive.min():
         axes.set_yscale("symlog", linthresh=positive.min())
     axes.margins(x=0.12, y=0.08)
-    axes.legend(fontsize="small", frameon=False)
+    axes.legend(
+        fontsize="small", frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0)
+    )
     style(axes)
+    sources = part["model"].value_counts()
+    names = [
+        row.model if sources[row.model] == 1 else f"{row.model} ({row.source})"
+        for row in part.itertuples()
+    ]
+    corners = np.repeat(front[["seconds", "median"]].to_numpy(), 2, axis=0)
+    stairs = np.column_stack([corners[1:, 0], corners[:-1, 1]])
+    _name_points(axes, names, part[["seconds", "median"]].to_numpy(), stairs)
     return shown
+
+
+def _name_points(axes: "Axes", names: Sequence[str], points: Path2, line: Path2) -> None:
+    """Write names beside points, where they cover no point, no other name and not the line, whose
+    pieces are level or upright. Where there is no such place, a name is where it covers something.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.transforms import Bbox
+
+    shown = axes.get_figure(root=True)
+    assert shown is not None
+    renderer = FigureCanvasAgg(shown).get_renderer()
+    shown.draw_without_rendering()  # from here on, places are known in pixels
+    inside = axes.get_window_extent(renderer)
+    half = 3.5 / 72 * shown.dpi
+    taken = [Bbox([at - half, at + half]) for at in axes.transData.transform(points)]
+    bends = axes.transData.transform(line)
+    taken += [Bbox([np.minimum(*ends) - 1, np.maximum(*ends) + 1]) for ends in pairwise(bends)]
+    for name, point in zip(names, points, strict=True):
+        label = axes.annotate(name, point, (0, 0), textcoords="offset points", fontsize=8)
+        label.set_in_layout(False)
+
+        def box(place: Place, label: "Annotation" = label) -> Bbox:
+            label.set(position=place.offset, ha=place.across, va=place.up)
+            return label.get_window_extent(renderer)
+
+        def is_free(box: Bbox) -> bool:
+            held = inside.x0 <= box.x0 and box.x1 <= inside.x1
+            held &= inside.y0 <= box.y0 and box.y1 <= inside.y1
+            return held and not box.count_overlaps(taken)
+
+        place = next((place for place in PLACES if is_free(box(place))), PLACES[0])
+        taken.append(box(place))
+        if place.away > PLACES[0].away:
+            hint = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 0}
+            line_to = axes.annotate(
+                "", point, place.offset, textcoords="offset points", arrowprops=hint
+            )
+            line_to.set_in_layout(False)

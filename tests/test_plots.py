@@ -1,6 +1,7 @@
 """What is drawn lies where the numbers are; the commands write files that are pictures."""
 
 import re
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,35 @@ def test_critical_differences_put_entries_at_their_ranks_and_bars_over_those_ali
     [bar] = [line for line in axes.lines if line.get_linewidth() == 4]
     assert bar.get_xdata() == pytest.approx(found.mean_ranks[1:3] + np.array([-0.05, 0.05]))
     assert "60 systems" in axes.get_title()
+
+
+@pytest.mark.parametrize("count", [14, 21, 35])
+def test_names_of_many_entries_do_not_cover_each_other(count):
+    """Scores and seconds as clustered as in the reference results: some differ by a percent."""
+    random = np.random.default_rng(count)
+    skill, seconds = 10 ** random.normal(size=(2, count // 2 + 1))
+    near = np.exp(0.05 * random.normal(size=(3, count)))
+    figures = {
+        f"darts_model_{i}": (skill[i // 2] * near[0, i], seconds[i // 2] * near[1, i])
+        for i in range(count)
+    }
+    systems = [f"S{k}" for k in range(10)]
+    values = np.array(
+        [[v + 0.3 * v * random.normal() for v, _ in figures.values()] for _ in systems]
+    )
+    rows = [row(m, "S1", v, fit_seconds=t) for m, (v, t) in figures.items()]
+    for drawn, size in (
+        (plots.critical_differences(compared(table_of(values), "any")), count + 2),
+        (plots.cost(leaderboard(to_frame(rows)), PRIMARY, "Lyapunov times"), count),
+    ):
+        drawn.draw_without_rendering()
+        [axes] = drawn.axes
+        boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
+        assert len(boxes) >= size
+        for one, other in combinations(boxes, 2):
+            assert not one.overlaps(other)
+        for box in boxes:
+            assert drawn.bbox.x0 <= box.x0 and box.x1 <= drawn.bbox.x1
 
 
 def test_cost_has_a_point_for_each_entry_and_a_staircase_through_the_front():

@@ -17,6 +17,7 @@ from dysts_bench.cli import app
 from dysts_bench.forecasts import write_forecasts
 from dysts_bench.report import pictures, write_report
 from dysts_bench.report.descriptions import docstring, mathml, number, prose
+from dysts_bench.report.pages import ModelPage
 from dysts_bench.report.survey import Entry, slug
 from dysts_bench.store import Store
 
@@ -166,6 +167,13 @@ def test_docstrings_are_those_of_the_classes():
     for name in ("esn", "persistence", "sindy"):
         assert docstring(name).split("\n")[0] == models.class_of(name).__doc__.split("\n")[0]
     assert docstring("my_model.py:Own") == ""
+
+
+def test_a_model_is_summed_up_in_its_first_sentence():
+    page = ModelPage(
+        Entry("m", "local"), ["A unit (Cho et al. 2014). Another."], {}, {}, [], [], 0, 0, ""
+    )
+    assert page.summary == "A unit (Cho et al. 2014)"
 
 
 def test_tables_have_captions_and_headers_and_pictures_have_words(report):

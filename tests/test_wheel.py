@@ -61,7 +61,7 @@ def wheel(home):
 
 @pytest.fixture(scope="module")
 def bin_folder(home, wheel):
-    """An environment with the wheel and what reports, tables and queries need; without torch, jax and the repository."""
+    """The wheel and what reports, tables and queries need; no torch, no jax, no repository."""
     run(Path(sys.executable), "-m", "venv", home / "venv", cwd=home)
     python = home / "venv" / "bin" / "python"
     pins = ROOT / "constraints.txt"
@@ -107,7 +107,7 @@ def test_a_model_is_ranked_beside_the_reference_and_reported(bin_folder, home):
     three = ("--systems", "Lorenz,Rossler,Duffing", "--jobs", "1")
     shown = run(program, "run", "--model", own, *three, "--keep-forecasts", cwd=home)
     assert "DampedPersistence" in shown and "neural_ode" in shown
-    ranked = 'select suite from leaderboard where model like \'%DampedPersistence\' group by 1'
+    ranked = "select suite from leaderboard where model like '%DampedPersistence' group by 1"
     assert run(program, "query", ranked, "--format", "csv", cwd=home) == "suite\nstandard\n"
     brought = "select count(distinct suite) > 3 as all from leaderboard"
     assert run(program, "query", brought, "--format", "csv", cwd=home) == "all\nTrue\n"

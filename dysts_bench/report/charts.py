@@ -73,7 +73,8 @@ def _inline(figure: "Figure", name: str) -> "Markup":
     from matplotlib import rc_context
 
     for axes in figure.axes:
-        axes.set_title("")  # the page has a heading
+        for place in ("left", "center"):
+            axes.set_title("", loc=place)  # the page has a heading
     buffer = io.StringIO()
     with rc_context({**STYLE, "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

@@ -1,6 +1,7 @@
 """What each page of a report shows: plain data for its template."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -104,7 +105,7 @@ class ModelPage:
     @property
     def summary(self) -> str:
         """The first sentence of the docstring."""
-        return self.docstring[0].partition(". ")[0] if self.docstring else ""
+        return re.split(r"(?<!et al)\. ", self.docstring[0])[0] if self.docstring else ""
 
     @property
     def lost(self) -> int:
