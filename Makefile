@@ -57,6 +57,7 @@ calibrate: $(VENV)/.core ## measure what the catalog says of entries that change
 	@$(BENCH) calibrate --literature
 
 docs: $(VENV)/.core ## write the pages of docs/ that are made from the catalog, docstrings and reference results
+	@$(PIP) -e '.[plots]'
 	@$(VENV)/bin/python -m dysts_bench.catalog_pages
 	@$(VENV)/bin/python -m dysts_bench.certificates_page
 	@$(VENV)/bin/python -m dysts_bench.metrics_page
@@ -66,6 +67,8 @@ docs: $(VENV)/.core ## write the pages of docs/ that are made from the catalog, 
 	@$(VENV)/bin/python -m dysts_bench.ablations_page
 	@$(VENV)/bin/python -m dysts_bench.scaling_page
 	@$(VENV)/bin/python -m dysts_bench.reproduction_page
+	@$(VENV)/bin/python -m dysts_bench.findings_page
+	@$(VENV)/bin/python -m dysts_bench.budget_page
 
 site: $(VENV)/.core ## build the documentation into site/
 	@$(PIP) -e '.[docs,report]'

@@ -75,7 +75,7 @@ def compared(table: "pd.DataFrame", metric: str, level: float = LEVEL) -> Compar
         friedman, friedman_p = friedmanchisquare(*ranks.T)
     p_values = np.ones((len(order), len(order)))
     pairs = list(combinations(range(len(order)), 2))
-    found = holm(np.array([_wilcoxon(values[:, i], values[:, j]) for i, j in pairs]))
+    found = holm(np.array([signed_rank_p(values[:, i], values[:, j]) for i, j in pairs]))
     for (i, j), p in zip(pairs, found, strict=True):
         p_values[i, j] = p_values[j, i] = p
     models = [model for model, _ in table.columns]
@@ -101,7 +101,9 @@ def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
     return adjusted
 
 
-def _wilcoxon(one: Float[np.ndarray, " systems"], other: Float[np.ndarray, " systems"]) -> float:
+def signed_rank_p(
+    one: Float[np.ndarray, " systems"], other: Float[np.ndarray, " systems"]
+) -> float:
     """p of Wilcoxon's signed-rank test, two-sided, ties left out; 1 where all are ties."""
     from scipy.stats import rankdata, wilcoxon
 

@@ -6,6 +6,8 @@ import pytest
 
 from dysts_bench import (
     ablations_page,
+    budget_page,
+    findings_page,
     phyxmamba_page,
     published,
     records,
@@ -59,6 +61,22 @@ def test_the_page_of_scaling_is_that_of_the_reference_results() -> None:
 def test_the_page_of_reproduction_is_that_of_the_reference_results() -> None:
     text = reproduction_page.PAGE.read_text(encoding="utf-8")
     assert text == reproduction_page.page(), "`make docs` writes it anew"
+
+
+def test_the_page_of_findings_is_that_of_the_reference_results() -> None:
+    figures = published.load(RESULTS, "gilpin2023")
+    text = findings_page.PAGE.read_text(encoding="utf-8")
+    assert text == findings_page.page(findings_page.reference_rows(), figures), (
+        "`make docs` writes it anew"
+    )
+    assert findings_page.RANKS.exists() and findings_page.COST.exists()
+
+
+def test_the_page_of_costs_is_that_of_the_reference_results() -> None:
+    text = budget_page.PAGE.read_text(encoding="utf-8")
+    assert text == budget_page.page(budget_page.reference_cells(), budget_page.known_hardware()), (
+        "`make docs` writes it anew"
+    )
 
 
 def test_published_medians_are_those_of_the_study() -> None:

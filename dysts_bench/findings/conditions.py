@@ -1,0 +1,130 @@
+"""The same forecasts under other conditions: noise, one coordinate, fewer data or more."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dysts_bench import published
+from dysts_bench.findings.tables import (
+    ahead_of_next,
+    alike,
+    chaotic_rows,
+    complete,
+    first_of,
+    lead,
+    median_of,
+    p_value,
+    ranked,
+    scores_of,
+)
+from dysts_bench.leaderboard import as_text, latest, leaderboard
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRACKS = {
+    "limited": "600 points to train",
+    "noisy_5": "observation noise of 5 %",
+    "noisy_20": "observation noise of 20 %",
+    "partial": "the first coordinate alone",
+}
+
+
+def tracks(standard: "pd.DataFrame", others: "Mapping[str, pd.DataFrame]") -> Iterator[str]:
+    """Suites with the test windows of `standard`, beside it; `others` are rows by suite."""
+    if not others:
+        return
+    yield (
+        "## Noise, few data, one coordinate\n\n"
+        "The same test windows in suites of their own, on the chaotic systems that both have. The "
+        "change is that of the same windows and seeds: its median over windows, then over seeds, "
+        "then over systems. Kept is the median over systems of the value's share of that in "
+        "`standard`.\n"
+    )
+    for suite, rows in others.items():
+        yield from _track(suite, standard, rows)
+
+
+def _track(suite: str, standard: "pd.DataFrame", rows: "pd.DataFrame") -> Iterator[str]:
+    import pandas as pd
+
+    before, after = complete(scores_of(standard)), complete(scores_of(rows))
+    names = after.index.intersection(before.index)
+    models = [model for model in after if model in before]
+    if min(len(names), len(models)) < 2:
+        return
+    before, after = before.loc[names, models], after.loc[names, models]
+    change = paired_change(standard, rows).reindex(index=names)
+    place = {model: i + 1 for i, model in enumerate(ranked(before).entries)}
+    found = ranked(after)
+    ahead = [*ahead_of_next(after, found), None]
+    lines = []
+    for i, (model, gap) in enumerate(zip(found.entries, ahead, strict=True)):
+        lines.append(
+            {
+                "model": model,
+                "mean rank": f"{found.mean_ranks[i]:.2f}",
+                "place": f"{i + 1} (was {place[model]})",
+                "in standard": median_of(before[model]),
+                "here": median_of(after[model]),
+                "change": median_of(change[model]),
+                "kept": median_of(kept(before[model], after[model])),
+                "ahead of the next by": gap.numbers() if gap else "",
+                "p": p_value(gap.p_value) if gap else "",
+            }
+        )
+    # Where only an order is asked for, a failure is a time of 0.
+    order = published.agreement(before.clip(lower=0.0), after.clip(lower=0.0))
+    low, high = order.kendall_interval
+    yield f"### `{suite}`: {TRACKS.get(suite, suite)}\n"
+    yield (
+        f"{len(models)} models on {len(names)} systems. {lead(after, found, 'Lyapunov times')} "
+        f"{alike(found)} The order of the medians has a Kendall rank correlation of "
+        f"{order.kendall:.2f} [{low:.2f}, {high:.2f}] with that of `standard`.\n"
+    )
+    yield as_text(pd.DataFrame(lines), "markdown")
+
+
+def paired_change(before: "pd.DataFrame", after: "pd.DataFrame") -> "pd.DataFrame":
+    """Chaotic systems × models: the change in the same windows and seeds, from `before` to `after`.
+
+    Both are rows of the primary metric; medians are over windows, then over seeds. A failure is
+    below every value; two are no change.
+    """
+    keys = ["system", "model", "seed", "window"]
+    one, other = (chaotic_rows(latest(rows))[[*keys, "value"]] for rows in (before, after))
+    both = one.merge(other, on=keys, suffixes=("_before", "_after"))
+    was, now = both["value_before"].to_numpy(), both["value_after"].to_numpy()
+    with np.errstate(invalid="ignore"):
+        both = both.assign(change=np.where(was == now, 0.0, now - was))
+    by_seed = both.groupby(["system", "model", "seed"])["change"].median()
+    return by_seed.groupby(["system", "model"]).median().unstack()
+
+
+def kept(before: "pd.Series", after: "pd.Series") -> "pd.Series":
+    """The share of a time that is left, 0 for a failure; of systems where there was any time."""
+    was = before[np.isfinite(before) & (before > 0)]
+    return after[was.index].clip(lower=0.0) / was
+
+
+def lengths(rows: "pd.DataFrame") -> Iterator[str]:
+    """Who is first after how many points to learn from; `rows` of suite scaling."""
+    import pandas as pd
+
+    lines = []
+    for points in sorted(rows["n_points"].unique()):
+        own = rows[rows["n_points"] == points]
+        table = complete(scores_of(own))
+        if min(table.shape) < 2:
+            continue
+        board = leaderboard(own)
+        board = board[board["group"] == "chaotic"].set_index("model")
+        lines.append({"points to train": f"{points:,}"} | first_of(table, board))
+    yield (
+        "## By data length\n\n"
+        "Suite `scaling` ([more of it](scaling.md)): forecasts of the same systems, of up to ten "
+        "Lyapunov times, from more and more points; models in several sizes. On so few systems the "
+        "tests can tell little.\n"
+    )
+    yield as_text(pd.DataFrame(lines), "markdown")

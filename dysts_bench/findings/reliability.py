@@ -1,0 +1,133 @@
+"""How long forecasts last, what chance changes, what failed, what it costs."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from dysts_bench.findings.tables import chaotic_rows, median_of, scores_of
+from dysts_bench.leaderboard import as_text, labelled, latest, leaderboard
+from dysts_bench.task import read_suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REACHES = (5.0, 10.0, 20.0, 24.0)  # Lyapunov times; the last is "two dozen"
+
+
+def reaches(rows: "pd.DataFrame") -> Iterator[str]:
+    """On how many systems a model is right for so long, among those where that can be known."""
+    import pandas as pd
+    from scipy.stats import binomtest
+
+    table = scores_of(rows)
+    ended = _ended(rows).reindex_like(table).fillna(0.0) >= 0.5
+    lines = []
+    for model in table.median().sort_values(ascending=False, kind="stable").index:
+        score = table[model].dropna()
+        line: dict[str, object] = {"model": model, "systems": len(score)}
+        for reach in REACHES:
+            known = score[(score >= reach) | ~ended.loc[score.index, model]]
+            count = int((known >= reach).sum())
+            told = ""
+            if len(known):
+                ends = binomtest(count, len(known)).proportion_ci(method="exact")
+                told = f"{count} of {len(known)} [{ends.low:.0%}, {ends.high:.0%}]"
+            line[f"{reach:g} Lyapunov times"] = told
+        lines.append(line | {"longest": score.max()})
+    yield (
+        "## How long forecasts last\n\n"
+        "On how many chaotic systems half of the forecasts are right for so many Lyapunov times, "
+        "with the exact 95 % interval of the share. Systems whose truth ends earlier, with the "
+        "forecast still right, are left out.\n"
+    )
+    yield as_text(pd.DataFrame(lines), "markdown")
+
+
+def _ended(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Chaotic systems × models: the share of windows and seeds whose value is a lower bound."""
+    own = chaotic_rows(latest(rows))
+    flags = own.assign(bound=own["censored"].eq(True).fillna(False).astype(float))
+    return flags.groupby(["system", "model"])["bound"].mean().unstack()
+
+
+def cost(rows: "pd.DataFrame", figure: str) -> Iterator[str]:
+    """Seconds and accuracy of the models that were asked on all chaotic systems."""
+    board = leaderboard(rows)
+    board = board[(board["group"] == "chaotic") & (board["systems"] == board["systems"].max())]
+    ends = zip(board["ci_low"], board["ci_high"], strict=True)
+    table = board.assign(
+        seconds=board["fit_seconds"] + board["predict_seconds"],
+        interval=[f"[{low:.3g}, {high:.3g}]" for low, high in ends],
+    ).sort_values("seconds", kind="stable")
+    table = table[["model", "median", "interval", "seconds", "fit_seconds", "parameters", "front"]]
+    yield (
+        f"## What it costs\n\n![Cost and accuracy]({figure})\n\n"
+        "Seconds of fit and forecast a system, medians over cells, on one core of one kind of "
+        "hardware. On the front: no other model has a better median in as little time. Core hours "
+        "and memory: [budget](budget.md).\n"
+    )
+    yield as_text(table.rename(columns={"fit_seconds": "of which fit"}), "markdown")
+
+
+def seeds(rows: "pd.DataFrame") -> Iterator[str]:
+    """How far the seeds of a model are apart, of models that were run with several."""
+    import pandas as pd
+
+    own = chaotic_rows(latest(rows))
+    by_seed = own.groupby(["model", "system", "seed"])["value"].median().unstack()
+    lines = []
+    for model, table in by_seed.groupby(level="model"):
+        several = table.dropna(axis=1, how="all").dropna()
+        if several.shape[1] < 2 or several.empty:
+            continue
+        middle = several.median(axis=1)
+        spread = several.max(axis=1) - several.min(axis=1)
+        lines.append(
+            {
+                "model": model,
+                "seeds": several.shape[1],
+                "systems": len(several),
+                "median, seed by seed": ", ".join(f"{each:.3g}" for each in several.median()),
+                "range": median_of(spread),
+                "share of the median": median_of((spread / middle)[middle > 0]),
+            }
+        )
+    if lines:
+        yield (
+            "## Chance\n\n"
+            "What another seed of the model changes in the same windows: a system's largest value "
+            "less its smallest, and that as a share of its median.\n"
+        )
+        yield as_text(pd.DataFrame(lines), "markdown")
+
+
+def failures(rows: "Mapping[str, pd.DataFrame]") -> Iterator[str]:
+    """By suite, model and reason."""
+    import pandas as pd
+
+    lines = []
+    for suite, part in rows.items():
+        own = labelled(part[part["metric"] == read_suite(suite).metrics[0]])
+        own = own.astype({"model": str, "status": str, "system": str, "message": str})
+        lost = own[own["status"] != "ok"]
+        for (model, status), some in lost.groupby(["model", "status"], sort=True):
+            asked = own[own["model"] == model]
+            lines.append(
+                {
+                    "suite": suite,
+                    "model": model,
+                    "status": status,
+                    "systems": f"{some['system'].nunique()} of {asked['system'].nunique()}",
+                    "windows": f"{len(some)} of {len(asked)}",
+                    "without a value": int(some["value"].isna().sum()),
+                    "most often": some["message"].mode().iloc[0],
+                }
+            )
+    without = [suite for suite in rows if suite not in {line["suite"] for line in lines}]
+    yield (
+        "## Failures\n\n"
+        "By model and reason, of the primary metric of each suite. A diverged forecast keeps the "
+        "prediction time up to where it went wrong; what has no value ranks below all that have "
+        f"one. Without any failure: {', '.join(without) or 'none'}.\n"
+    )
+    if lines:
+        yield as_text(pd.DataFrame(lines), "markdown")

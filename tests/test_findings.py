@@ -1,0 +1,211 @@
+"""Differences, correlations and verdicts of docs/findings.md, by hand, by scipy, and in words."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from test_leaderboard import row
+
+from dysts_bench import budget_page, findings_page
+from dysts_bench.findings import claims, conditions, difficulty, reliability
+from dysts_bench.findings.claims import Prediction
+from dysts_bench.findings.differences import adjusted, difference, interval, middle
+from dysts_bench.findings.tables import complete, first_of, ranked, scores_of
+from dysts_bench.leaderboard import PRIMARY, leaderboard
+from dysts_bench.records import to_frame
+
+NAMES = ("Lorenz", "Rossler", "Chua", "Duffing", "Halvorsen", "Chen", "Lorenz84", "Rucklidge")
+NAMES += ("SprottA", "SprottB", "SprottC", "SprottD", "SprottE", "SprottF", "SprottG", "SprottH")
+
+
+def frame(values: dict[str, list[float | None]], **facts: object) -> pd.DataFrame:
+    """Reference rows of models on NAMES in their order; None is a timeout."""
+    rows = [
+        row(model, name, value, **facts)
+        for model, column in values.items()
+        for name, value in zip(NAMES, column, strict=False)
+    ]
+    return to_frame(rows, "reference")
+
+
+def test_a_difference_is_the_median_of_pairs_with_wilcoxons_p() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(1.0, 1.0, 40), rng.normal(0.0, 1.0, 40)
+    found = difference(one, other)
+    assert found.median == np.median(one - other)
+    assert found.p_value == pytest.approx(stats.wilcoxon(one, other).pvalue)
+    drawn = stats.bootstrap(
+        (one - other,), np.median, method="percentile", n_resamples=9999, rng=0
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx((drawn.low, drawn.high), abs=0.15)
+    assert found.wins + found.losses == found.systems == 40
+    assert difference(other, one) == found.turned()
+
+
+def test_a_failure_is_the_largest_loss_and_two_are_a_tie() -> None:
+    one = np.array([1.0, -np.inf, -np.inf, 2.0, np.nan])
+    other = np.array([0.5, 3.0, -np.inf, -np.inf, 1.0])
+    found = difference(one, other)
+    assert (found.systems, found.wins, found.losses) == (4, 2, 1)
+    assert found.median == 0.25  # of -inf, 0, 0.5, inf
+    lost = difference(np.full(5, -np.inf), np.ones(5))
+    assert lost.median == lost.low == lost.high == -np.inf
+    assert middle(np.array([-np.inf, np.inf])) == 0.0
+    assert np.isnan(interval(np.array([1.0]))).all()
+
+
+def test_what_is_said_follows_from_the_numbers() -> None:
+    step = 1.0 + np.arange(12) / 8
+    ahead = difference(step + 1.0, step)
+    assert ahead.told("a", "b", "periods") == "a is ahead of b by 1 [1, 1] periods"
+    assert ahead.turned().told("b", "a") == "a is ahead of b by 1 [1, 1]"
+    # as far apart, on too few systems for the test
+    few = difference(step[:4] + 1.0, step[:4])
+    assert few.low == 1.0 and not few.seen
+    assert few.told("a", "b") == "no difference can be seen between a and b (a less b: 1 [1, 1])"
+    # often, but not in the median: in most systems both came to the end
+    ties = difference(np.r_[np.zeros(20), step], np.zeros(32))
+    assert ties.p_value < 0.001 and not ties.seen
+    assert "no system in common" in difference(np.full(3, np.nan), np.ones(3)).told("a", "b")
+
+
+def test_holms_p_values_leave_out_what_has_no_rows() -> None:
+    step = 1.0 + np.arange(12) / 8
+    none = difference(np.empty(0), np.empty(0))
+    first, absent, second = adjusted([difference(step + 1, step), none, difference(step, step + 1)])
+    assert first.p_value == second.p_value == pytest.approx(2 * stats.wilcoxon(step + 1).pvalue)
+    assert absent.systems == 0 and np.isnan(absent.p_value)
+
+
+def test_the_change_is_that_of_the_same_windows_and_seeds() -> None:
+    def windows(times: dict[tuple[int, int], float | None]) -> pd.DataFrame:
+        rows = [row("esn", "Lorenz", value, seed=s, window=w) for (s, w), value in times.items()]
+        return to_frame(rows, "reference")
+
+    before = windows({(0, 0): 1.0, (0, 1): 5.0, (0, 2): 2.0, (1, 0): 9.0})
+    after = windows({(0, 0): 0.5, (0, 1): 4.0, (0, 2): None})
+    # seed 1 has no partner; -0.5, -1 and a failure
+    change = conditions.paired_change(before, after)
+    assert change.loc["Lorenz", "esn"] == -1.0
+    assert conditions.paired_change(after, after).loc["Lorenz", "esn"] == 0.0
+    kept = conditions.kept(pd.Series([2.0, 0.0, 4.0]), pd.Series([1.0, 1.0, -np.inf]))
+    assert kept.to_list() == [0.5, 0.0]
+
+
+def test_the_first_is_told_with_whom_the_test_cannot_tell_from_it() -> None:
+    steps = [1.0 + i / 10 for i in range(16)]
+    near = [x + (0.1 if i % 2 else -0.1) for i, x in enumerate(steps)]
+    rows = frame({"a": steps, "b": near, "c": [x - 1.0 for x in steps]})
+    table = complete(scores_of(rows))
+    board = leaderboard(rows).set_index("model")
+    first = first_of(table, board)
+    assert first["systems"] == 16
+    assert {first["first by mean rank"], first["not told from the first"]} == {"a", "b"}
+    assert ranked(table).entries[-1] == "c"
+
+
+def test_correlations_are_scipys_with_failures_last() -> None:
+    rng = np.random.default_rng(3)
+    fact, score = rng.normal(size=50), rng.normal(size=50)
+    found = difficulty.correlation(score - fact, fact)
+    assert found.rho == pytest.approx(stats.spearmanr(score - fact, fact).statistic)
+    drawn = stats.bootstrap(
+        (score - fact, fact),
+        lambda x, y: stats.spearmanr(x, y).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=1999,
+        method="percentile",
+        rng=0,
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx((drawn.low, drawn.high), abs=0.04)
+    failed = difficulty.correlation(np.array([3.0, 2.0, 1.0, -np.inf]), np.arange(4.0))
+    assert failed.rho == pytest.approx(-1.0)
+    assert np.isnan(difficulty.correlation(np.ones(5), np.arange(5.0)).rho)  # all alike
+
+
+def test_facts_are_the_catalogs() -> None:
+    facts = difficulty.properties(pd.Index(["Lorenz", "MackeyGlass"]))
+    assert facts.loc["Lorenz", "Kaplan-Yorke dimension"] == pytest.approx(2.0625, abs=1e-3)
+    assert facts.loc["Lorenz", "sum of positive exponents / largest"] == 1.0
+    contraction = facts.loc["Lorenz", "contraction (-sum of exponents) / largest"]
+    assert contraction == pytest.approx((10 + 1 + 8 / 3) / 0.9113, rel=1e-3)
+    assert np.isnan(facts.loc["MackeyGlass", "coordinates of the state"])
+
+
+def test_predictions_are_judged_by_the_rows() -> None:
+    step = 1.0 + np.arange(12) / 8
+    table = pd.DataFrame({"esn": step, "nvar": step + 1.0, "lstm": step - 1.0})
+    found = {
+        pair: difference(table[pair[0]].to_numpy(), table[pair[1]].to_numpy())
+        for pair in [("nvar", "esn"), ("lstm", "esn"), ("esn", "esn")]
+    }
+    assert [claims.verdict(each) for each in found.values()] == [
+        "as predicted",
+        "the opposite",
+        "no difference can be seen",
+    ]
+    told = claims.tested({("standard", PRIMARY): table})
+    every = {prediction: each for _, lines in told for prediction, each in lines}
+    assert claims.verdict(every[Prediction("standard", PRIMARY, "nvar", "esn")]) == "as predicted"
+    assert claims.verdict(every[Prediction("limited", PRIMARY, "nvar", "esn")]) == "no rows"
+
+
+def test_seeds_and_failures_are_counted_by_hand() -> None:
+    seeds = [frame({"esn": [1.0, 2.0, 4.0]}), frame({"esn": [2.0, 2.0, 1.0]}, seed=1)]
+    text = "\n".join(reliability.seeds(pd.concat(seeds)))
+    assert "| esn | 2 | 3 | 2, 2 | 1 [0, 3] | 0.667 [0, 1.2] |" in text
+    assert list(reliability.seeds(frame({"nvar": [1.0, 2.0]}))) == []
+    rows = frame({"nvar": [1.0, None, None]})
+    text = "\n".join(reliability.failures({"standard": rows, "limited": frame({"nvar": [1.0]})}))
+    assert "| standard | nvar | timeout | 2 of 3 | 2 of 3 | 2 | stopped |" in text
+    assert "Without any failure: limited." in text
+
+
+def test_a_system_whose_truth_ended_too_early_says_nothing_of_longer_times() -> None:
+    right = frame({"esn": [25.0, 3.0]})
+    ended = frame({"esn": [0.0, 0.0, 7.0]}, censored=True)
+    rows = pd.concat([right, ended[ended["system"] == "Chua"]])
+    [line] = [line for line in "\n".join(reliability.reaches(rows)).splitlines() if "| esn" in line]
+    cells = [cell.strip().partition(" [")[0] for cell in line.split("|")[2:-1]]
+    assert cells == ["3", "2 of 3", "1 of 2", "1 of 2", "1 of 2", "25"]
+
+
+def test_the_page_leaves_out_suites_without_rows() -> None:
+    steps = [1.0 + i / 10 for i in range(16)]
+    models = {"nvar": steps, "esn": [x - 0.5 for x in steps], "analog": [0.5] * 16}
+    figures = pd.DataFrame({"model": [], "system": [], "metric": [], "value": []})
+    standard = frame(models)
+    limited = frame(
+        {"nvar": [x / 2 for x in steps], "esn": [None, *steps[1:]], "analog": [0.5] * 16}
+    )
+    text = findings_page.page({"standard": standard, "limited": limited[:0]}, figures)
+    assert "nvar is ahead of esn by 0.5 [0.5, 0.5] Lyapunov times" in text
+    assert "600 points" not in text and "By data length" not in text
+    more = findings_page.page({"standard": standard, "limited": limited}, figures)
+    assert "### `limited`: 600 points to train" in more
+    track = more.partition("### `limited`")[2]
+    # first with analog where esn failed, second elsewhere
+    assert "| nvar | 1.97 | 2 (was 1) | 1.75 [1.4, 2.1] | 0.875 [0.7, 1.05] |" in track
+    assert "the medians has a Kendall rank correlation of 0.33" in track
+
+
+def test_costs_are_sums_over_cells_and_the_full_run_is_their_mean_times_its_cells() -> None:
+    facts = {"fit_seconds": 36.0, "predict_seconds": 0.0, "peak_memory_mb": 100.0}
+    rows = pd.concat(
+        [
+            frame({"esn": [1.0, 2.0]}, **facts),
+            frame({"esn": [1.0, 2.0]}, window=1, **facts),  # the same cells
+            frame({"nvar": [1.0, 2.0]}, hyperparameters='{"chosen": {"taps": 2}}', **facts),
+        ]
+    )
+    cells = budget_page.cells_of(rows)
+    assert len(cells) == 4 and set(cells["family"]) == {"reservoir"}
+    text = budget_page.page({"standard": cells, "limited": cells[:0]}, {})
+    assert "4 cells took 0.04 core hours" in text
+    # 135 systems with three seeds of 36 seconds, and one of nvar, which draws nothing
+    assert "| esn | 2 | 2 | 405 | 4.05 | [4.05, 4.05] | 36 |" in text
+    assert "| nvar | 2 | 2 | 135 | 1.35 | [1.35, 1.35] | 36 |" in text
+    assert "| nvar | taps |  | 2 | 1 | 100% | 36 |" in text
+    assert budget_page.family("darts_theta:gilpin2023") == "darts adapter"
+    assert budget_page.family("my_model") == "other"
