@@ -75,6 +75,13 @@ COLUMNS = (
     "front",  # no other entry has a better median in as few seconds, or as good a one in fewer
 )
 
+# Of records.Result, what this module looks at: other columns of rows may be missing.
+INPUT = (
+    *("suite_version", "task", "system", "model", "preset", "hyperparameters", "seed"),
+    *("metric", "value", "unit", "higher_is_better", "status", "message", "n_points", "censored"),
+    *("noise_floor", "fit_seconds", "predict_seconds", "hardware_id"),
+)
+
 
 def leaderboard(
     results: "pd.DataFrame",
@@ -274,21 +281,30 @@ def rows_of(results: "pd.DataFrame", metric: str) -> "pd.DataFrame":
             f"the results hold no metric {metric!r}. "
             + (f"Did you mean {', '.join(close)}?" if known else "They are empty: run first.")
         )
-    return labelled(results[results["metric"] == metric])
+    return labelled(_where(results, results["metric"] == metric))
 
 
 def latest(results: "pd.DataFrame") -> "pd.DataFrame":
     """The rows that are ranked: of the newest version of the suite and, of a sweep, of the most
     training points."""
-    rows = results[results["suite_version"] == results["suite_version"].max()]
-    return rows[rows["n_points"] == rows["n_points"].max()]
+    rows = _where(results, results["suite_version"] == results["suite_version"].max())
+    return _where(rows, rows["n_points"] == rows["n_points"].max())
+
+
+def _where(rows: "pd.DataFrame", chosen: "pd.Series") -> "pd.DataFrame":
+    """The rows chosen, without a copy if these are all: there may be millions."""
+    return rows if chosen.all() else rows[chosen]
 
 
 def labelled(rows: "pd.DataFrame") -> "pd.DataFrame":
     """The same rows, the model's column with its preset."""
-    label = rows["model"].astype(str)
-    variant = rows["preset"].astype(str)
-    return rows.assign(model=label.where(variant == "", label + ":" + variant))
+    entry = rows.groupby(["model", "preset"], observed=True, sort=False).ngroup().to_numpy()
+    _, first = np.unique(entry, return_index=True)
+    names = rows[["model", "preset"]].iloc[first].astype(str)
+    labels = names["model"].where(names["preset"] == "", names["model"] + ":" + names["preset"])
+    found = rows.copy(deep=False)  # what is given keeps its column
+    found["model"] = labels.to_numpy(dtype=object)[entry]
+    return found
 
 
 def _scores(rows: "pd.DataFrame", sign: float) -> "pd.DataFrame":

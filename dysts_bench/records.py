@@ -124,16 +124,20 @@ def load_results(
     *,
     metrics: Collection[str] | None = None,
     models: Collection[str] | None = None,
+    columns: Collection[str] = COLUMNS,
 ) -> "pd.DataFrame":
     """All rows of a suite, or of all; column `source`: reference (committed) or local (yours).
 
-    Or those of some `metrics`, or of some `models` (names without presets), in less time and
-    memory. A column is of one type: the annotations of Result, texts as categories (a million rows
-    take some 100 MB), numbers float64 with NaN where there is none, or int64 (Int64 for `window`,
-    which may be absent), truth values boolean. RecordError for a file with other columns.
+    Or those of some `metrics`, of some `models` (names without presets), or some `columns` of them,
+    in less time and memory. A column is of one type: the annotations of Result, texts as categories
+    (a million rows take some 100 MB), numbers float64 with NaN where there is none, or int64 (Int64
+    for `window`, which may be absent), truth values boolean. RecordError for a file with other
+    columns.
     """
     import pandas as pd
 
+    types = {name: kind for name, kind in _pandas_types().items() if name in columns}
+    read = {**types, "metric": "category"}  # by which rows are chosen
     wanted = None if models is None else {file_name(model) for model in models}
     parts = []
     for source in ("reference", "local"):
@@ -144,19 +148,28 @@ def load_results(
                 continue
             if path.suffix == ".parquet":
                 frame = pd.read_parquet(path)
+                check_columns(path, frame.columns)
             else:
+                check_columns(path, _header(path))
                 frame = pd.read_csv(
                     path if metrics is None else _lines_of(path, metrics),
-                    dtype=_pandas_types(),
+                    usecols=list(read),
+                    dtype=read,
                     keep_default_na=False,
                     na_values=_empty(),
                     float_precision="round_trip",  # the default is off by one bit now and then
                 )
-            check_columns(path, frame.columns)
             if metrics is not None:
                 frame = frame[frame["metric"].isin(list(metrics))]
-            parts.append(frame.astype(_pandas_types()).assign(source=source))
+            parts.append(frame[list(types)].astype(types).assign(source=source))
+    if not parts:
+        parts = [pd.DataFrame(columns=list(types)).astype(types).assign(source="")]
     return joined(parts)
+
+
+def _header(path: Path) -> list[str]:
+    with (gzip.open if _packed(path) else open)(path, "rt", encoding="utf-8", newline="") as file:
+        return next(csv.reader(file), [])
 
 
 def _lines_of(path: Path, metrics: Collection[str]) -> io.BytesIO:
@@ -406,15 +419,14 @@ def _empty() -> dict[str, list[str]]:
 
 
 def joined(parts: "list[pd.DataFrame]") -> "pd.DataFrame":
-    """Frames of rows as one, whose text columns stay categories."""
+    """Frames of rows as one, with the columns that all have; text columns stay categories."""
     import pandas as pd
     from pandas.api.types import union_categoricals
 
-    parts = [part.copy(deep=False) for part in parts]  # what is given stays as it is
-    if not parts:
-        parts = [pd.DataFrame(columns=list(COLUMNS)).astype(_pandas_types()).assign(source="")]
+    columns = [name for name in [*COLUMNS, "source"] if all(name in part for part in parts)]
+    parts = [part[columns] for part in parts]  # what is given stays as it is
     types = _pandas_types()
-    texts = [name for name in COLUMNS if types[name] == "category"]
+    texts = [name for name in columns if types.get(name) == "category"]
     for name in texts:  # concat would fall back to object where categories differ
         union = union_categoricals([part[name] for part in parts]).categories
         for part in parts:

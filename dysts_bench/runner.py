@@ -200,8 +200,11 @@ def execute(
             yield cell, _keep(cell, outcome.value, run_id, store)
     finally:
         if store is not None:
-            planned = {c.model.name for c in [*plan.finished, *plan.pending, *plan.to_rescore]}
-            store.rebuild(planned, {run_id: facts})
+            store.rebuild(
+                {cell.model.name for cell in [*plan.pending, *plan.to_rescore]},
+                {run_id: facts},
+                unless_current={cell.model.name for cell in plan.finished},
+            )
 
 
 def key(cell: Cell) -> str:
@@ -210,7 +213,7 @@ def key(cell: Cell) -> str:
     everything = _of_forecasts(cell) | {
         "task": cell.task.hash,
         "system": entry,
-        "clock": None if time is None else astuple(time),
+        "clock": None if time is None else _fields(time),
         "spectrum": spectrum,
         "metrics": _metrics_code(),
     }
@@ -226,7 +229,7 @@ def origin(cell: Cell) -> str:
     everything = _of_forecasts(cell) | {
         "task": replace(cell.task, metrics=()).hash,
         "system": entry,
-        "clock": None if time is None else astuple(time),
+        "clock": None if time is None else _fields(time),
         "exponents": len(spectrum),
         "data": sorted({find(metric).data for metric in cell.task.metrics}),
     }
@@ -377,6 +380,11 @@ def _of_task(task: Task) -> tuple[str, Clock | None, tuple[float, ...]]:
         return entry, clock(task), spectrum
     except DataError:
         return entry, None, spectrum
+
+
+@cache
+def _fields(time: Clock) -> tuple[Any, ...]:
+    return astuple(time)
 
 
 _METRICS = sorted(Path(metrics.__file__).parent.glob("*.py"))

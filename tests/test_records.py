@@ -184,6 +184,8 @@ def test_rows_of_some_metrics_or_models_are_those_of_the_whole(tmp_path):
         some = records.load_results(tmp_path, metrics=metrics).astype(str)
         expected = whole[whole["metric"].isin(metrics)].reset_index(drop=True)
         pd.testing.assert_frame_equal(some, expected)
+        values = records.load_results(tmp_path, metrics=metrics, columns=["model", "value"])
+        pd.testing.assert_frame_equal(values.astype(str), expected[["model", "value", "source"]])
     of_esn = records.load_results(tmp_path, models={"esn", "es"}).astype(str)
     expected = whole[whole["model"] == "esn"].reset_index(drop=True)
     pd.testing.assert_frame_equal(of_esn, expected)

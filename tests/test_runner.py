@@ -26,7 +26,7 @@ from dysts_bench.leaderboard import as_text, leaderboard
 from dysts_bench.metrics import METRICS, Score, find
 from dysts_bench.records import read_csv, to_frame
 from dysts_bench.runner import execute, plan, run
-from dysts_bench.store import Store
+from dysts_bench.store import Store, write_cell
 from dysts_bench.task import DataError, Protocol, Task, load
 
 PROTOCOL = Protocol(
@@ -387,6 +387,25 @@ def test_csv_and_manifest_hold_every_kept_cell_in_fixed_order(tmp_path, mine):
     assert manifest["runs"] == {rows[0].run_id: FACTS}
     complete(runner.cells([task("One")], [mine("Good")], seeds=1), store)
     assert read_csv(tmp_path / "Chancy.csv") == rows  # a narrower run takes nothing away
+
+
+def test_a_table_is_made_anew_when_its_cells_have_changed_and_only_then(tmp_path, mine):
+    store, cells = Store(tmp_path), runner.cells(TASKS, [mine("Good"), mine("AllNaN")], seeds=1)
+    complete(cells, store)
+    whole = {path.name: path.read_bytes() for path in tmp_path.glob("*.csv")}
+    assert sorted(whole) == ["AllNaN.csv", "Good.csv"]
+    marked = tmp_path / "Good.csv"
+    changed = marked.stat().st_mtime_ns
+    marked.write_bytes(b"left alone")
+    os.utime(marked, ns=(changed, changed))
+    assert complete(cells, store) == 0
+    assert marked.read_bytes() == b"left alone"
+    path = next((tmp_path / "cells" / "Good").glob("One.*.jsonl"))
+    time.sleep(0.05)  # file systems count time in ticks
+    write_cell(path, store.key(cells[0]), store.read(cells[0]))  # a run that was killed since
+    assert complete(cells, store) == 0
+    assert marked.read_bytes() == whole["Good.csv"]
+    assert (tmp_path / "AllNaN.csv").read_bytes() == whole["AllNaN.csv"]
 
 
 def test_the_manifest_knows_a_run_before_its_first_cell_is_kept(tmp_path, mine):

@@ -1,7 +1,7 @@
 """Commands on results that are there: leaderboard, query, merge, publish."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,7 +61,8 @@ def leaderboard(
             name, subsets, systems = known.name, known.subsets, known.systems
             metric = metric or (None if by is By.horizon else known.metrics[0])
         metric = metric or ("nrmse" if by is By.horizon else PRIMARY)  # a suite not at hand
-        rows = _rows(results, name, None if by is By.horizon else metric)
+        columns = records.COLUMNS if with_published else None
+        rows = _rows(results, name, None if by is By.horizon else metric, columns)
         if with_published:
             rows = published.beside(rows, published.load(results, name), metric)
         table = _table(rows, metric, subsets, systems, by, baseline)
@@ -196,15 +197,21 @@ def conclude(
         records.write_atomically(results / name, as_text(table, "csv"))
 
 
-def _rows(results: Path, suite: str, metric: str | None) -> "pd.DataFrame":
+def _rows(
+    results: Path, suite: str, metric: str | None, columns: Collection[str] | None = None
+) -> "pd.DataFrame":
     """What a table of this metric is made of: its rows, and those whose unit tells chaotic systems
-    from others. All rows where no metric is named."""
-    from dysts_bench import records
+    from others; the columns of leaderboard.INPUT, unless others are named. All rows where no metric
+    is named."""
+    from dysts_bench import leaderboard, records
     from dysts_bench.metrics import METRICS
 
+    columns = leaderboard.INPUT if columns is None else columns
     if metric is not None:
         in_time = {name for name, each in METRICS.items() if each.unit == "Lyapunov times"}
-        rows = records.load_results(results, suite, metrics={metric} | in_time)
+        needed = {metric} if metric in in_time else {metric} | in_time
+        rows = records.load_results(results, suite, metrics=needed, columns=columns)
         if (rows["metric"] == metric).any():
             return rows
-    return records.load_results(results, suite)  # if a metric is missing: what there is is said
+    # If a metric is missing: what there is is said.
+    return records.load_results(results, suite, columns=columns)
