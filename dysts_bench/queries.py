@@ -19,6 +19,7 @@ import gzip
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from duckdb import DuckDBPyConnection
 
+HOUR = 3600.0  # seconds, far more than a database takes
 KEPT = 4  # databases in the cache: of several folders of results, or of one as it was before
 _SYSTEMS = {
     "system": "varchar",
@@ -148,11 +150,19 @@ def _database(results: Path) -> Path:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+        temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # another process tidies, too
+        _tidy(folder)
+    return path
+
+
+def _tidy(folder: Path) -> None:
+    """Remove old databases, and what processes that were killed left half made."""
     newest_first = sorted(folder.glob("*.duckdb"), key=lambda p: p.stat().st_mtime, reverse=True)
-    for old in newest_first[KEPT:]:
+    parts = [part for part in folder.glob(".*.part*") if time.time() - part.stat().st_mtime > HOUR]
+    for old in newest_first[KEPT:] + parts:
         with contextlib.suppress(OSError):  # another process has it open, on Windows
             old.unlink()
-    return path
 
 
 def _files(results: Path) -> list[Path]:

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,6 +146,18 @@ def test_no_more_than_a_few_databases_are_kept(results):
         assert rows_of("select count(*) from results", results) == [(4 + i,)]
     folder = queries._database(results).parent
     assert len(list(folder.iterdir())) == queries.KEPT
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_makes_is_not(results):
+    folder = queries._database(results).parent
+    for name, age in ((".old.part", 2 * queries.HOUR), (".old.part.wal", 2 * queries.HOUR)):
+        (folder / name).touch()
+        os.utime(folder / name, times=(time.time() - age,) * 2)
+    (folder / ".young.part").touch()
+    records.write_csv(results / "local" / "standard" / "more.csv", ROWS[:1])
+    assert rows_of("select count(*) from results", results) == [(4,)]
+    assert [part.name for part in folder.glob(".*")] == [".young.part"]
+    (folder / ".young.part").unlink()
 
 
 def test_parquet_counts_where_no_csv_lies_beside_it(results):
