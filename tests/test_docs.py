@@ -48,6 +48,15 @@ def test_commands_of_a_tutorial_exist_with_their_options(page):
             assert option in re.sub(r"\x1b\[[0-9;]*m", "", shown.output), (command, option)
 
 
+def test_sphinx_reads_every_page_and_docstring_without_a_warning(tmp_path):
+    """Everything that `make site` does but to write HTML, which is half of its time."""
+    pytest.importorskip("myst_parser", reason="pip install 'dysts-bench[docs]'")
+    sphinx = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "dummy"]
+    done = subprocess.run([*sphinx, DOCS, tmp_path], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+
+
 def test_links_between_pages_lead_somewhere():
     made = {"catalog.md"}
     for page in sorted(DOCS.rglob("*.md")):
