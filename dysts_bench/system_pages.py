@@ -17,9 +17,11 @@ WIDTH, HEIGHT = pictures.BOX
 
 def write_pages(folder: Path) -> None:
     """Write the index and the pages. A page that is as it should be keeps its date, so that only
-    what has changed is built again."""
+    what has changed is built again. Pages of systems that are no more are removed."""
     pages = {folder / "catalog.md": index()}
     pages |= {folder / "systems" / f"{name}.md": page(name) for name in systems.names()}
+    for path in set((folder / "systems").glob("*.md")) - pages.keys():
+        path.unlink()
     for path, text in pages.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_atomically(path, text)

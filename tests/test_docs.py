@@ -83,6 +83,19 @@ def test_the_index_of_the_catalog_lists_every_system():
     assert len(re.findall(r"^systems/\w+$", text, re.MULTILINE)) == len(systems.names())
 
 
+def test_pages_of_systems_are_written_where_they_differ_and_removed_with_their_system(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(systems, "names", lambda: ["Lorenz", "Rossler"])
+    system_pages.write_pages(tmp_path)
+    lorenz = tmp_path / "systems" / "Lorenz.md"
+    os.utime(lorenz, (0, 0))
+    monkeypatch.setattr(systems, "names", lambda: ["Lorenz"])
+    system_pages.write_pages(tmp_path)
+    assert list((tmp_path / "systems").iterdir()) == [lorenz]
+    assert lorenz.stat().st_mtime == 0
+
+
 def test_a_page_of_a_system_has_equations_exponents_and_errata():
     page = system_pages.page("DoublePendulum")
     system = systems.load("DoublePendulum")

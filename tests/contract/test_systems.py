@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from dysts_oracle import largest_relative_difference
+from dysts_oracle import largest_relative_difference, systems_of_dysts
 
 import systems
 from systems import simulate
@@ -105,15 +105,8 @@ def test_the_catalog_keeps_its_schema():
 
 
 def test_the_catalog_holds_the_135_systems_of_dysts():
-    import dysts.flows
-    from dysts.base import DynSys, DynSysDelay
-
-    theirs = {
-        name
-        for name, kind in vars(dysts.flows).items()
-        if isinstance(kind, type) and issubclass(kind, DynSys | DynSysDelay)
-    } - {"DynSys", "DynSysDelay"}
-    assert set(systems.names()) == theirs
+    theirs = systems_of_dysts()
+    assert theirs.keys() <= set(systems.names())
     assert len(theirs) == 135
 
 
@@ -125,16 +118,15 @@ def test_the_entry_keeps_every_rule(name, edition):
 
 @pytest.mark.parametrize("name", systems.names())
 def test_the_entry_says_what_it_is_in_our_own_words(name):
-    import dysts.flows
-
     def plain(text: str) -> str:
         return "".join(c for c in text.lower() if c.isalnum())
 
     system = loaded(name, "corrected")
     assert len(system.description) > 30
     assert len(system.reference) > 20
-    theirs = plain(getattr(dysts.flows, name)().description or "")
-    assert not theirs or theirs not in plain(system.description)
+    if name in systems_of_dysts():
+        theirs = plain(systems_of_dysts()[name]().description or "")
+        assert not theirs or theirs not in plain(system.description)
 
 
 @pytest.mark.parametrize("name", [name for name in systems.names() if "dysts" in ENTRIES[name]])
@@ -149,6 +141,8 @@ def test_a_difference_from_dysts_is_one_and_is_explained(name):
 
 @pytest.mark.parametrize("name", systems.names())
 def test_the_right_hand_side_equals_that_of_dysts(name):
+    if name not in systems_of_dysts():
+        pytest.skip("a system that dysts does not have")
     assert largest_relative_difference(loaded(name, "dysts")) < 1e-12
 
 
