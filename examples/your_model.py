@@ -3,7 +3,7 @@
     dysts-bench check examples/your_model.py:RandomFeatures
     dysts-bench run --model examples/your_model.py:RandomFeatures
 
-docs/your-model.md goes through it. Source: Rahimi & Recht, NeurIPS 20 (2007).
+docs/tutorials/model.md is about models of your own. Source: Rahimi & Recht, NeurIPS 20 (2007).
 """
 
 from dataclasses import dataclass

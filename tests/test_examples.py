@@ -1,4 +1,4 @@
-"""The worked example of docs/your-model.md is what it says."""
+"""The example that docs/tutorials/model.md names is what it says."""
 
 from pathlib import Path
 
