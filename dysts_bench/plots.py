@@ -31,7 +31,7 @@ Path2 = Float[np.ndarray, "times 2"]
 
 
 @dataclass(frozen=True)
-class Place:
+class _Place:
     """Of a name beside a point: how far away in points, in which direction."""
 
     away: float
@@ -51,11 +51,11 @@ class Place:
         return {-1: "top", 0: "center", 1: "bottom"}[int(np.sign(self.direction[1]))]
 
 
-DIRECTIONS = (
+_DIRECTIONS = (
     *((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)),
     *((0.7, 0.7), (0.7, -0.7), (-0.7, 0.7), (-0.7, -0.7)),
 )
-PLACES = [Place(away, way) for away in range(6, 160, 10) for way in DIRECTIONS]
+_PLACES = [_Place(away, way) for away in range(6, 160, 10) for way in _DIRECTIONS]
 
 
 # ---- systems ---------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ def _name_points(axes: "Axes", names: Sequence[str], points: Path2, line: Path2)
         label = axes.annotate(name, point, (0, 0), textcoords="offset points", fontsize=8)
         label.set_in_layout(False)
 
-        def box(place: Place, label: "Annotation" = label) -> Bbox:
+        def box(place: _Place, label: "Annotation" = label) -> Bbox:
             label.set(position=place.offset, ha=place.across, va=place.up)
             return label.get_window_extent(renderer)
 
@@ -353,9 +353,9 @@ def _name_points(axes: "Axes", names: Sequence[str], points: Path2, line: Path2)
             held &= inside.y0 <= box.y0 and box.y1 <= inside.y1
             return held and not box.count_overlaps(taken)
 
-        place = next((place for place in PLACES if is_free(box(place))), PLACES[0])
+        place = next((place for place in _PLACES if is_free(box(place))), _PLACES[0])
         taken.append(box(place))
-        if place.away > PLACES[0].away:
+        if place.away > _PLACES[0].away:
             hint = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 0}
             line_to = axes.annotate(
                 "", point, place.offset, textcoords="offset points", arrowprops=hint

@@ -71,7 +71,7 @@ UNTOUCHED = """## What is not compared
 - Context parroting (Zhang & Gilpin 2025b): we know its tables second hand only, and none of its
   four data sets is of the catalog. The method is `parrot` in our zoo.
 - ECG and EEG of PhyxMamba's table are measured data, which we have not.
-- Zero-shot models run from weights on your disk (`docs/zoo.md`); none are distributed here.
+- Zero-shot models run from weights on your disk (README); none are distributed here.
 - PySR: it needs Julia, and was not tried.
 - Surrogate transfer, importance sampling and clusters of attractors, of the 2021 study, are
   examples (`examples/surrogate_transfer.py`, `importance_sampling.py`, `attractor_clusters.py`)
