@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dysts_bench import figures, plots, published, records
 from dysts_bench.comparison import LEVEL, compare
-from dysts_bench.findings import claims, conditions, difficulty, leaders, reliability
+from dysts_bench.findings import claims, conditions, difficulty, leaders, reliability, summary
 from dysts_bench.leaderboard import PRIMARY, leaderboard
 from dysts_bench.study_page import RESULTS, ROOT
 from dysts_bench.task import read_suite
@@ -56,6 +56,7 @@ def page(rows: "Mapping[str, pd.DataFrame]", published_2023: "pd.DataFrame") -> 
     return "\n".join(
         [
             OPENING,
+            *summary.in_short(standard, tracks),
             *leaders.overall(standard, read_suite(STANDARD), RANKS.name),
             *leaders.by_kind(standard),
             *leaders.by_metric(standard),

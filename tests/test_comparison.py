@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from test_leaderboard import rows_of
 
-from dysts_bench.comparison import compare, compared, holm
+from dysts_bench.comparison import compare, compared, holm, signed_rank_p
 from dysts_bench.records import to_frame
 
 
@@ -28,6 +28,18 @@ def test_the_tests_are_those_of_scipy_and_scikit_posthocs() -> None:
     np.testing.assert_allclose(found.mean_ranks, ranks[order])
     theirs = posthocs.posthoc_wilcoxon(list(values[:, order].T), p_adjust="holm").to_numpy()
     np.testing.assert_allclose(found.p_values, theirs, rtol=1e-12)
+
+
+def test_the_signed_rank_p_value_is_scipys() -> None:
+    rng = np.random.default_rng(4)
+    for pairs, digits in [(8, 3), (12, 1), (20, 9), (50, 9), (80, 1), (200, 1), (200, 9)]:
+        one, other = (rng.normal(size=pairs).round(digits) for _ in range(2))
+        one += 0.3
+        expected = stats.wilcoxon(one, other, zero_method="wilcox").pvalue
+        # digits: some differences are equal, where scipy goes through all signs or is normal
+        assert signed_rank_p(one, other) == pytest.approx(expected, rel=1e-9), (pairs, digits)
+    same = np.full(20, 0.5)  # exact where scipy is normal: all twenty up, or all down
+    assert signed_rank_p(same + 1, same) == 2.0**-19
 
 
 def test_holms_p_values_are_statsmodels() -> None:

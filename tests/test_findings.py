@@ -7,10 +7,25 @@ from scipy import stats
 from test_leaderboard import row
 
 from dysts_bench import budget_page, findings_page
-from dysts_bench.findings import claims, conditions, difficulty, reliability
+from dysts_bench.findings import claims, conditions, difficulty, leaders, reliability, summary
 from dysts_bench.findings.claims import Prediction
-from dysts_bench.findings.differences import adjusted, difference, interval, middle
-from dysts_bench.findings.tables import complete, first_of, ranked, scores_of
+from dysts_bench.findings.differences import (
+    adjusted,
+    difference,
+    interval,
+    middle,
+    told_by_windows,
+)
+from dysts_bench.findings.tables import (
+    chaotic_rows,
+    complete,
+    ended_of,
+    first_of,
+    ranked,
+    score_median,
+    scores_of,
+    windows_of,
+)
 from dysts_bench.leaderboard import PRIMARY, leaderboard
 from dysts_bench.records import to_frame
 
@@ -102,6 +117,49 @@ def test_the_first_is_told_with_whom_the_test_cannot_tell_from_it() -> None:
     assert first["systems"] == 16
     assert {first["first by mean rank"], first["not told from the first"]} == {"a", "b"}
     assert ranked(table).entries[-1] == "c"
+
+
+def test_windows_of_a_system_tell_two_models_apart_on_it() -> None:
+    def on(name: str, ahead: float) -> list:
+        steps = [1.0 + w / 8 for w in range(12)]
+        rows = [row("a", name, x + ahead, window=w) for w, x in enumerate(steps)]
+        return rows + [row("b", name, x, window=w) for w, x in enumerate(steps)]
+
+    rows = [*on("Lorenz", 1.0), *on("Chua", 1.0), *on("Chen", -1.0), *on("Rossler", 0.0)]
+    windows = windows_of(chaotic_rows(to_frame(rows, "reference")))
+    assert windows.shape == (48, 2)
+    assert told_by_windows(windows, "a", "b") == (2, 1)
+    assert told_by_windows(windows, "b", "a") == (1, 2)
+    few = windows[windows.index.get_level_values("window") < 6]  # 4 · 2/2⁶ is more than 0.05
+    assert told_by_windows(few, "a", "b") == (0, 0)
+
+
+def test_a_family_stands_for_its_best_member() -> None:
+    slow = {"lstm": [3.0, 1.0, 2.0], "gru": [1.0, 4.0, 2.0], "esn": [2.0, 2.0, 5.0]}
+    table = complete(scores_of(frame(slow)))
+    text = "\n".join(leaders.by_family(table, "three"))
+    # best of lstm and gru: 3, 4, 2; halfway between them 2, 2.5, 2
+    assert "| networks, trained by gradients | lstm, gru | 1.33 | 3 [2, 4] | 2 [2, 2.5] |" in text
+    assert "| reservoirs and autoregressions | esn | 1.67 | 2 [2, 5] | 2 [2, 5] |" in text
+
+
+def test_the_summary_names_the_first_network_and_who_lasts() -> None:
+    steps = [20.0 + i / 2 for i in range(16)]
+    rows = frame({"esn": steps, "nvar": [x - 1 for x in steps], "lstm": [2.0] * 16})
+    text = "\n".join(summary.in_short(rows, {}))
+    assert "First by mean rank is esn: esn is ahead of nvar by 1 [1, 1] Lyapunov times" in text
+    assert "the first of them by mean rank is lstm, 2 [2, 2], and of all models esn" in text
+    assert "right for 24 Lyapunov times with esn on 8 of 16, nvar on 6 of 16 systems" in text
+
+
+def test_a_median_of_scores_is_the_leaderboards() -> None:
+    free = frame({"esn": [1.0, 3.0, 4.0]})
+    rows = pd.concat([free, frame({"esn": [0.0, 0.0, 0.0, 2.0]}, censored=True).tail(1)])
+    table = scores_of(rows)
+    [entry] = leaderboard(rows).to_dict("records")
+    told = score_median(table["esn"], ended_of(rows, table)["esn"])
+    assert entry["median"] == pytest.approx(3.0)
+    assert told == f"3 [{entry['ci_low']:.3g}, {entry['ci_high']:.3g}]"
 
 
 def test_correlations_are_scipys_with_failures_last() -> None:

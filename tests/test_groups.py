@@ -12,8 +12,8 @@ def test_by_tag_a_system_is_in_the_group_of_each_of_its_tags() -> None:
     assert "Lorenz" in groups["chaotic"] and "Lorenz" in groups["dissipative"]
 
 
-@pytest.mark.parametrize("kind", ["dimension", "exponent"])
-def test_by_dimension_and_by_exponent_each_system_is_in_one_group(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["dimension", "exponent", "equations"])
+def test_by_dimension_exponent_and_equations_each_system_is_in_one_group(kind: str) -> None:
     groups = systems_by(kind, systems.names())
     assert sorted(name for names in groups.values() for name in names) == sorted(systems.names())
 
@@ -29,5 +29,9 @@ def test_labels_say_what_is_in_a_group() -> None:
     lorenz = systems.load("Lorenz")
     assert 0.5 < lorenz.lyapunov_spectrum[0] * lorenz.period < 0.8
     assert systems_by("exponent", ["Lorenz"]) == {"exponent per period 0.5 to 0.8": ["Lorenz"]}
+    assert systems_by("equations", ["Lorenz", "Chua", "MackeyGlass", "Thomas", "Duffing"]) == {
+        "not polynomial": ["Chua", "Duffing", "MackeyGlass", "Thomas"],
+        "polynomial of degree 2": ["Lorenz"],
+    }
     with pytest.raises(ValueError, match="got 'size'"):
         systems_by("size", names)

@@ -21,6 +21,7 @@ class By(StrEnum):
     tag = "tag"
     dimension = "dimension"
     exponent = "exponent"
+    equations = "equations"
     track = "track"
     horizon = "horizon"
 

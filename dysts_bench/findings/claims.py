@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dysts_bench.findings.differences import Difference, adjusted, difference
-from dysts_bench.findings.tables import chaotic_rows, p_value, scores_of
-from dysts_bench.leaderboard import PRIMARY, as_text, latest
+from dysts_bench.findings.differences import Difference, adjusted, difference, told_by_windows
+from dysts_bench.findings.tables import chaotic_rows, p_value, scores_of, windows_of
+from dysts_bench.leaderboard import PRIMARY, as_text
 from dysts_bench.study_page import by_system
 
 if TYPE_CHECKING:
@@ -124,12 +124,19 @@ def section(rows: "Mapping[str, pd.DataFrame]", figures: "pd.DataFrame") -> Iter
         "## How published conclusions hold up\n\n"
         "What a study concluded, in our words, and what our rows should then show: that the first "
         "model is ahead of the second. By how much it is, on the systems of both; p after Holm "
-        "over a table. Presets named `gilpin2023` repeat that study's settings; scores of its "
-        "own are marked as published. sMAPE is from 0 to 200; seconds are those of a whole "
-        "fit, search for hyperparameters included, on one core, and compared by their ratio. Our "
-        "networks are small and briefly trained ([budget](budget.md)): a prediction that fails for "
-        "them says nothing of larger ones. More on the studies: [reproduction](reproduction.md).\n"
+        "over a table. By windows: on how many systems their own windows tell the two apart, for "
+        "the prediction and against it. Presets named `gilpin2023` repeat that study's settings; "
+        "scores of its own are marked as published. sMAPE is from 0 to 200; seconds are those of "
+        "a whole fit, search for hyperparameters included, on one core, and compared by their "
+        "ratio. Our networks are small and briefly trained ([budget](budget.md)): a prediction "
+        "that fails for them says nothing of larger ones. More on the studies: "
+        "[reproduction](reproduction.md).\n"
     )
+    windows = {
+        suite: windows_of(chaotic_rows(part))
+        for suite, part in rows.items()
+        if (part["metric"] == PRIMARY).any()
+    }
     for claim, found in tested(_tables(rows, figures)):
         said = [verdict(each) for _, each in found]
         counts = {word: said.count(word) for word in dict.fromkeys(said)}
@@ -142,6 +149,7 @@ def section(rows: "Mapping[str, pd.DataFrame]", figures: "pd.DataFrame") -> Iter
                 "is ahead by": _told(prediction, each),
                 "wins : losses": f"{each.wins} : {each.losses}" if each.systems else "",
                 "p": p_value(each.p_value),
+                "by windows": _told_by_windows(prediction, windows),
                 "rows say": word,
             }
             for (prediction, each), word in zip(found, said, strict=True)
@@ -158,6 +166,15 @@ def _told(prediction: Prediction, found: Difference) -> str:
         return found.numbers()
     median, low, high = (float(np.exp(x)) for x in (found.median, found.low, found.high))
     return f"factor {median:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def _told_by_windows(prediction: Prediction, windows: "Mapping[str, pd.DataFrame]") -> str:
+    """Systems whose own windows agree : disagree with a prediction of prediction times."""
+    table = windows.get(prediction.suite)
+    pair = (prediction.better, prediction.worse)
+    if table is None or prediction.metric != PRIMARY or not set(pair) <= set(table.columns):
+        return ""
+    return "{} : {}".format(*told_by_windows(table, *pair))
 
 
 def _tables(rows: "Mapping[str, pd.DataFrame]", figures: "pd.DataFrame") -> "Tables":
@@ -180,7 +197,7 @@ def _tables(rows: "Mapping[str, pd.DataFrame]", figures: "pd.DataFrame") -> "Tab
 
 def _speeds(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Systems × models: minus the logarithm of the seconds of a fit, on the commonest hardware."""
-    own = chaotic_rows(latest(rows))
+    own = chaotic_rows(rows)
     own = own[own["hardware_id"] == own["hardware_id"].mode()[0]]
     return -np.log(own.groupby(["system", "model"])["fit_seconds"].median().unstack())
 

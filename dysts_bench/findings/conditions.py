@@ -11,14 +11,16 @@ from dysts_bench.findings.tables import (
     alike,
     chaotic_rows,
     complete,
+    ended_of,
     first_of,
     lead,
     median_of,
     p_value,
     ranked,
+    score_median,
     scores_of,
 )
-from dysts_bench.leaderboard import as_text, latest, leaderboard
+from dysts_bench.leaderboard import as_text, leaderboard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +57,7 @@ def _track(suite: str, standard: "pd.DataFrame", rows: "pd.DataFrame") -> Iterat
     if min(len(names), len(models)) < 2:
         return
     before, after = before.loc[names, models], after.loc[names, models]
+    ended = ended_of(standard, before), ended_of(rows, after)
     change = paired_change(standard, rows).reindex(index=names)
     place = {model: i + 1 for i, model in enumerate(ranked(before).entries)}
     found = ranked(after)
@@ -66,8 +69,8 @@ def _track(suite: str, standard: "pd.DataFrame", rows: "pd.DataFrame") -> Iterat
                 "model": model,
                 "mean rank": f"{found.mean_ranks[i]:.2f}",
                 "place": f"{i + 1} (was {place[model]})",
-                "in standard": median_of(before[model]),
-                "here": median_of(after[model]),
+                "in standard": score_median(before[model], ended[0][model]),
+                "here": score_median(after[model], ended[1][model]),
                 "change": median_of(change[model]),
                 "kept": median_of(kept(before[model], after[model])),
                 "ahead of the next by": gap.numbers() if gap else "",
@@ -93,7 +96,7 @@ def paired_change(before: "pd.DataFrame", after: "pd.DataFrame") -> "pd.DataFram
     below every value; two are no change.
     """
     keys = ["system", "model", "seed", "window"]
-    one, other = (chaotic_rows(latest(rows))[[*keys, "value"]] for rows in (before, after))
+    one, other = (chaotic_rows(rows)[[*keys, "value"]] for rows in (before, after))
     both = one.merge(other, on=keys, suffixes=("_before", "_after"))
     was, now = both["value_before"].to_numpy(), both["value_after"].to_numpy()
     with np.errstate(invalid="ignore"):

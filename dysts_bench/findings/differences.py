@@ -8,11 +8,15 @@ over systems leaves out 0: one test asks how often and how much, the other how f
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from dysts_bench.comparison import LEVEL, holm, signed_rank_p
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RESAMPLES = 2000
 _SEED = 0  # of the bootstrap, so that a page can be made again
@@ -109,3 +113,19 @@ def middle(values: Float[np.ndarray, "*batch systems"]) -> Float[np.ndarray, "*b
     with np.errstate(invalid="ignore"):
         between = np.where(low == high, low, 0.5 * (low + high))
     return np.nan_to_num(between, nan=0.0, posinf=np.inf, neginf=-np.inf)
+
+
+def told_by_windows(windows: "pd.DataFrame", one: str, other: str) -> tuple[int, int]:
+    """On how many systems the windows say that `one` is ahead, and on how many `other`.
+
+    `windows` are scores, (system, window) × models: each system's own are a sample, for every
+    window has a trajectory of its own. Wilcoxon's signed ranks, after Holm over the systems.
+    """
+    p_values, ahead = [], []
+    for _, own in windows[[one, other]].dropna().groupby(level="system", sort=True):
+        first, second = own[one].to_numpy(), own[other].to_numpy()
+        p_values.append(signed_rank_p(first, second))
+        ahead.append(int((first > second).sum()) - int((first < second).sum()))
+    told = holm(np.array(p_values)) < LEVEL
+    signs = np.sign(ahead)
+    return int((told & (signs > 0)).sum()), int((told & (signs < 0)).sum())

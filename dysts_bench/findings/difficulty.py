@@ -14,12 +14,14 @@ from jaxtyping import Float
 import systems as catalog
 from dysts_bench.comparison import LEVEL, holm
 from dysts_bench.findings.tables import complete, scores_of
+from dysts_bench.groups import degree_of
 from dysts_bench.leaderboard import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 JUDGES = ("sindy", "nvar", "esn", "kernel", "neural_ode", "smap", "analog")
+EXPONENT = "largest exponent times period"
 EXTREMES = 10  # systems, hardest and easiest
 RESAMPLES = 2000
 _SEED = 0  # of the bootstrap, so that a page can be made again
@@ -42,6 +44,9 @@ class Correlation:
         return self.p_value < LEVEL and (self.low > 0 or self.high < 0)
 
     def numbers(self) -> str:
+        """ρ and its interval, empty where there is none."""
+        if np.isnan(self.rho):
+            return ""
         return f"{self.rho:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
 
 
@@ -49,45 +54,67 @@ def section(rows: "pd.DataFrame") -> Iterator[str]:
     """Correlations of scores with facts of the catalog, and the hardest and easiest systems."""
     import pandas as pd
 
-    table = complete(scores_of(rows))
-    judges = [name for name in JUDGES if name in table]
-    if len(judges) < 2 or len(table) < 3:
+    scores = judged(rows)
+    found = correlations_of(rows)
+    if not found:
         return
-    score = table[judges].median(axis=1)
-    periods = score * _periods_per_lyapunov_time(table.index)
-    scores = pd.concat(
-        [score.rename("median"), periods.rename("median, in periods"), table[judges]], axis=1
-    )
-    facts = properties(table.index)
-    found = correlations(scores, facts)
+    judges = [name for name in JUDGES if name in scores]
+    facts = list(dict.fromkeys(fact for fact, _ in found))
+    score = scores["median"]
     lines = [
         {"of the system": fact, "systems": found[fact, "median"].systems}
-        | {column: found[fact, column].numbers() for column in scores}
+        | {column: _shown(found[fact, column]) for column in scores}
         for fact in facts
     ]
     told = {fact: found[fact, "median"] for fact in facts}
-    seen = [f"{fact} ({each.numbers()})" for fact, each in told.items() if each.seen]
-    unseen = [f"{fact} ({each.numbers()})" for fact, each in told.items() if not each.seen]
+    seen = [fact for fact, each in told.items() if each.seen]
     yield (
         "## What makes a system hard\n\n"
         "Spearman's rank correlation, over chaotic systems, of scores with what the catalog says "
         f"of the system: of {', '.join(judges)}, and of the median of them. In Lyapunov times the "
-        "largest exponent is divided out already; in periods it is not. Negative: the larger, the "
-        "harder. Delay systems, which have infinitely many exponents and coordinates, take part "
-        "where they have a number.\n"
+        "largest exponent is divided out already; in periods it is not. Then the median again, of "
+        "systems whose equations are polynomials, and of the others. Negative: the larger, the "
+        "harder. In bold what is seen. Delay systems, which have infinitely many exponents and "
+        "coordinates, take part where they have a number.\n"
     )
     yield as_text(pd.DataFrame(lines), "markdown")
     yield (
         f"Seen of the median at {LEVEL:g}, after Holm over the whole table: "
-        f"{'; '.join(seen) or 'none'}. Not seen: {'; '.join(unseen) or 'none'}. The 2023 study "
-        "(Gilpin, Physical Review Research 5, 043252) concludes that where forecasts last long, "
-        "accuracy no longer goes with invariants such as the largest exponent.\n"
+        f"{'; '.join(seen) or 'none'}. Gilpin (Physical Review Research 5, 043252, 2023) concludes "
+        "that where forecasts last long, accuracy no longer goes with invariants such as the "
+        f"largest exponent; here that is {told[EXPONENT].numbers()}, and in periods "
+        f"{found[EXPONENT, 'in periods'].numbers()}.\n"
     )
     ordered = score.sort_values(kind="stable")
     yield (
         f"The hardest, by that median: {_listed(ordered.head(EXTREMES))}. The easiest: "
         f"{_listed(ordered.iloc[::-1].head(EXTREMES))}.\n"
     )
+
+
+def _shown(found: Correlation) -> str:
+    return f"**{found.numbers()}**" if found.seen else found.numbers()
+
+
+def judged(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Chaotic systems × the median of JUDGES, in Lyapunov times and in periods, of two kinds of
+    systems alone, and each of them; of one judge or none, without rows."""
+    table = complete(scores_of(rows))
+    judges = [name for name in JUDGES if name in table]
+    score = table[judges].median(axis=1)
+    polynomial = [degree_of(name) is not None for name in table.index]
+    scores = table[judges].copy()
+    scores.insert(0, "median", score)
+    scores.insert(1, "in periods", score * _periods_per_lyapunov_time(table.index))
+    scores.insert(2, "of polynomials", score.where(polynomial))
+    scores.insert(3, "of others", score.mask(polynomial))
+    return scores if len(judges) > 1 else scores.iloc[:0]
+
+
+def correlations_of(rows: "pd.DataFrame") -> dict[tuple[str, str], Correlation]:
+    """`correlations` of what was `judged` with `properties`; empty for fewer than three systems."""
+    scores = judged(rows)
+    return correlations(scores, properties(scores.index)) if len(scores) > 2 else {}
 
 
 def _listed(values: "pd.Series") -> str:
@@ -111,7 +138,7 @@ def _properties(entry: catalog.System) -> dict[str, float]:
     # A delay system has infinitely many exponents, of which the catalog knows some.
     whole = "delay" not in entry.tags
     return {
-        "largest exponent times period": exponents[0] * entry.period,
+        EXPONENT: exponents[0] * entry.period,
         "sum of positive exponents / largest": exponents[exponents > 0].sum() / exponents[0],
         "contraction (-sum of exponents) / largest": -exponents.sum() / exponents[0]
         if whole
@@ -120,6 +147,7 @@ def _properties(entry: catalog.System) -> dict[str, float]:
         "correlation dimension": measured.get("correlation_dimension", np.nan),
         "coordinates of the state": entry.dimension if whole else np.nan,
         "stiffness": measured.get("stiffness", np.nan),
+        "equations not polynomial (0 or 1)": float(degree_of(entry.name) is None),
     }
 
 

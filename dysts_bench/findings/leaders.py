@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dysts_bench.comparison import LEVEL
+from dysts_bench.findings.differences import told_by_windows
 from dysts_bench.findings.tables import (
     ahead_of_next,
     alike,
     by_name,
+    calm_rows,
+    chaotic_rows,
     complete,
     first_of,
     lead,
+    median_of,
     p_value,
     ranked,
     scores_of,
+    windows_of,
     with_interval,
 )
 from dysts_bench.groups import systems_by
@@ -27,6 +32,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = 6  # models in a table of medians by kind of system
+NETWORKS = "networks, trained by gradients"
+FAMILIES = {
+    NETWORKS: (
+        *("lstm", "gru", "transformer", "patch_transformer"),
+        *("phyxmamba", "hiss", "entrope"),
+    ),
+    "reservoirs and autoregressions": ("esn", "nvar"),
+    "vector fields": ("sindy", "neural_ode"),
+    "kernel regression": ("kernel",),
+    "analogs and local maps": ("analog", "simplex", "smap", "parrot"),
+    "naive and linear": ("naive_mean", "persistence", "drift", "seasonal", "linear"),
+}
 
 
 def overall(rows: "pd.DataFrame", suite: Suite, figure: str) -> Iterator[str]:
@@ -34,12 +51,16 @@ def overall(rows: "pd.DataFrame", suite: Suite, figure: str) -> Iterator[str]:
     board = leaderboard(rows, subsets=suite.subsets)
     every = scores_of(rows)
     yield f"## Who leads\n\n### All chaotic systems\n\n![Mean ranks]({figure})\n"
-    yield from _ranking(complete(every), board[board["group"] == "chaotic"], "Lyapunov times")
+    windows = windows_of(chaotic_rows(rows))
+    whole = board[board["group"] == "chaotic"]
+    yield from _ranking(complete(every), whole, windows, "Lyapunov times")
     for name, names in sorted(suite.subsets.items(), key=lambda subset: -len(subset[1])):
         part = complete(every.loc[every.index.intersection(list(names))])
         if name in set(board["group"]):
             yield f"### The slow models, too: subset `{name}`\n"
-            yield from _ranking(part, board[board["group"] == name], "Lyapunov times")
+            own = windows[windows.index.get_level_values("system").isin(part.index)]
+            yield from _ranking(part, board[board["group"] == name], own, "Lyapunov times")
+            yield from by_family(part, name)
             break
     calm = board[board["group"] == "other"]
     calm = calm[calm["systems"] == calm["systems"].max()]
@@ -47,11 +68,14 @@ def overall(rows: "pd.DataFrame", suite: Suite, figure: str) -> Iterator[str]:
         tasks = sorted(set(rows.loc[rows["unit"] == "periods", "task"].astype(str)))
         values = by_name(matrix(rows).loc[tasks])[list(calm["model"])]
         yield "### Systems that are not chaotic\n\nScores are in periods.\n"
-        yield from _ranking(values.fillna(-np.inf), calm, "periods")
+        windows = windows_of(calm_rows(rows))
+        yield from _ranking(values.fillna(-np.inf), calm, windows, "periods")
 
 
-def _ranking(table: "pd.DataFrame", board: "pd.DataFrame", unit: str) -> Iterator[str]:
-    """A line a model by mean rank, and how far it is ahead of the next."""
+def _ranking(
+    table: "pd.DataFrame", board: "pd.DataFrame", windows: "pd.DataFrame", unit: str
+) -> Iterator[str]:
+    """A line a model by mean rank, how far it is ahead of the next, and beside the first."""
     import pandas as pd
 
     if min(table.shape) < 2:
@@ -59,6 +83,7 @@ def _ranking(table: "pd.DataFrame", board: "pd.DataFrame", unit: str) -> Iterato
     found = ranked(table)
     ahead = [*ahead_of_next(table, found), None]
     medians = board.set_index("model")
+    best = found.entries[0]
     lines = []
     for name, rank, gap in zip(found.entries, found.mean_ranks, ahead, strict=True):
         own = medians.loc[name]
@@ -72,6 +97,9 @@ def _ranking(table: "pd.DataFrame", board: "pd.DataFrame", unit: str) -> Iterato
                 "ahead of the next by": gap.numbers() if gap else "",
                 "wins : losses": f"{gap.wins} : {gap.losses}" if gap else "",
                 "p": p_value(gap.p_value) if gap else "",
+                "first : this, by windows": ""
+                if name == best
+                else "{} : {}".format(*told_by_windows(windows, best, name)),
             }
         )
     apart = int(np.triu(found.p_values < LEVEL, 1).sum())
@@ -79,13 +107,49 @@ def _ranking(table: "pd.DataFrame", board: "pd.DataFrame", unit: str) -> Iterato
     yield (
         f"{len(lines)} models on {len(table)} systems; {apart} of {pairs} pairs are told apart. "
         f"{lead(table, found, unit)} {alike(found)} "
-        '"To the end" counts systems on which the value is a lower bound.\n'
+        '"To the end" counts systems on which the value is a lower bound; "by windows", on how '
+        "many systems their own windows tell the first and this one apart, and which is ahead.\n"
+    )
+    yield as_text(pd.DataFrame(lines), "markdown")
+
+
+def by_family(table: "pd.DataFrame", name: str) -> Iterator[str]:
+    """Families by their best member on each system, and by their middle one."""
+    import pandas as pd
+
+    members = {
+        family: [model for model in models if model in table] for family, models in FAMILIES.items()
+    }
+    members = {family: models for family, models in members.items() if models}
+    if len(members) < 2:
+        return
+    best = pd.DataFrame({family: table[own].max(axis=1) for family, own in members.items()})
+    found = ranked(best)
+    ahead = [*ahead_of_next(best, found), None]
+    lines = []
+    for family, rank, gap in zip(found.entries, found.mean_ranks, ahead, strict=True):
+        lines.append(
+            {
+                "family": family,
+                "members": ", ".join(members[family]),
+                "mean rank": f"{rank:.2f}",
+                "median of the best": median_of(best[family]),
+                "of the middle one": median_of(table[members[family]].median(axis=1)),
+                "ahead of the next by": gap.numbers() if gap else "",
+                "wins : losses": f"{gap.wins} : {gap.losses}" if gap else "",
+                "p": p_value(gap.p_value) if gap else "",
+            }
+        )
+    yield f"### Families, on subset `{name}`\n"
+    yield (
+        "Each family stands for its best member on each system, chosen after the fact: kind to "
+        f"families with many. {lead(best, found, 'Lyapunov times')} {alike(found)}\n"
     )
     yield as_text(pd.DataFrame(lines), "markdown")
 
 
 def by_kind(rows: "pd.DataFrame") -> Iterator[str]:
-    """By tag, exponent and dimension: who is first, and medians of those first on all systems."""
+    """Who is first by tag, exponent, dimension and equations; medians of those first on all."""
     import pandas as pd
 
     every = complete(scores_of(rows))
@@ -98,7 +162,7 @@ def by_kind(rows: "pd.DataFrame") -> Iterator[str]:
         "that are first on all systems. Exponents are the largest, times the period. Tags overlap; "
         "those of fewer than two systems, and of all, are left out.\n"
     )
-    for kind in ("tag", "exponent", "dimension"):
+    for kind in ("tag", "exponent", "dimension", "equations"):
         groups = {
             name: own
             for name, own in systems_by(kind, every.index).items()

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from dysts_bench.findings.tables import chaotic_rows, median_of, scores_of
-from dysts_bench.leaderboard import as_text, labelled, latest, leaderboard
+from dysts_bench.findings.tables import chaotic_rows, ended_of, median_of, scores_of
+from dysts_bench.leaderboard import as_text, labelled, leaderboard
 from dysts_bench.task import read_suite
 
 if TYPE_CHECKING:
@@ -19,18 +19,17 @@ def reaches(rows: "pd.DataFrame") -> Iterator[str]:
     from scipy.stats import binomtest
 
     table = scores_of(rows)
-    ended = _ended(rows).reindex_like(table).fillna(0.0) >= 0.5
+    ended = ended_of(rows, table)
     lines = []
-    for model in table.median().sort_values(ascending=False, kind="stable").index:
+    for model in _longest_first(table):
         score = table[model].dropna()
         line: dict[str, object] = {"model": model, "systems": len(score)}
         for reach in REACHES:
-            known = score[(score >= reach) | ~ended.loc[score.index, model]]
-            count = int((known >= reach).sum())
+            count, known = _reached(score, ended[model], reach)
             told = ""
-            if len(known):
-                ends = binomtest(count, len(known)).proportion_ci(method="exact")
-                told = f"{count} of {len(known)} [{ends.low:.0%}, {ends.high:.0%}]"
+            if known:
+                ends = binomtest(count, known).proportion_ci(method="exact")
+                told = f"{count} of {known} [{ends.low:.0%}, {ends.high:.0%}]"
             line[f"{reach:g} Lyapunov times"] = told
         lines.append(line | {"longest": score.max()})
     yield (
@@ -42,11 +41,23 @@ def reaches(rows: "pd.DataFrame") -> Iterator[str]:
     yield as_text(pd.DataFrame(lines), "markdown")
 
 
-def _ended(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """Chaotic systems × models: the share of windows and seeds whose value is a lower bound."""
-    own = chaotic_rows(latest(rows))
-    flags = own.assign(bound=own["censored"].eq(True).fillna(False).astype(float))
-    return flags.groupby(["system", "model"])["bound"].mean().unstack()
+def lasting(rows: "pd.DataFrame", reach: float) -> dict[str, tuple[int, int]]:
+    """By model, on how many systems it is right for so many Lyapunov times, and out of how many
+    that can be known of; models that are on none are left out."""
+    table = scores_of(rows)
+    ended = ended_of(rows, table)
+    found = {name: _reached(table[name].dropna(), ended[name], reach) for name in table}
+    return {name: found[name] for name in _longest_first(table) if found[name][0]}
+
+
+def _longest_first(table: "pd.DataFrame") -> list[str]:
+    return list(table.median().sort_values(ascending=False, kind="stable").index)
+
+
+def _reached(score: "pd.Series", ended: "pd.Series", reach: float) -> tuple[int, int]:
+    """How many scores are `reach` or more, of those that did not end before with their truth."""
+    known = score[(score >= reach) | ~ended[score.index]]
+    return int((known >= reach).sum()), len(known)
 
 
 def cost(rows: "pd.DataFrame", figure: str) -> Iterator[str]:
@@ -72,7 +83,7 @@ def seeds(rows: "pd.DataFrame") -> Iterator[str]:
     """How far the seeds of a model are apart, of models that were run with several."""
     import pandas as pd
 
-    own = chaotic_rows(latest(rows))
+    own = chaotic_rows(rows)
     by_seed = own.groupby(["model", "system", "seed"])["value"].median().unstack()
     lines = []
     for model, table in by_seed.groupby(level="model"):
