@@ -33,8 +33,11 @@ def quantile(ascending: Sample, censored: Flags, q: float) -> Float[np.ndarray, 
     ends[..., -1] = True
     following = n - np.arange(n)  # how many are not yet over before each value
     mass = 1 - np.cumprod(np.where(ends, 1 - 1 / following, 1.0), axis=-1)
-    # numpy's linear quantile puts the k-th of n equal masses at (k − 1) / (n − 1).
+    # numpy's linear quantile puts the k-th of n equal masses at (k − 1) / (n − 1). An end that took
+    # over the mass of censored values is as many masses as that is, all at its value.
     knots = (mass * n - 1) / (n - 1)
+    taken = np.diff(mass * n, axis=-1, prepend=0.0) - 1
+    first_knots = np.where(taken > 1e-9, knots - taken / (n - 1), knots)
     number = np.arange(n)
     last_end = np.maximum.accumulate(np.where(ends, number, -1), axis=-1)
     # Products of (1 − 1/k) round: a knot a few 1e-16 below q is at q.
@@ -42,11 +45,12 @@ def quantile(ascending: Sample, censored: Flags, q: float) -> Float[np.ndarray, 
     before = np.take_along_axis(last_end, np.maximum(high - 1, 0), -1)
     low = np.where((high == 0) | (before < 0), high, before)
     below, above = (np.take_along_axis(ascending, i, -1)[..., 0] for i in (low, high))
-    left, right = (np.take_along_axis(knots, i, -1)[..., 0] for i in (low, high))
+    left = np.take_along_axis(knots, low, -1)[..., 0]
+    right = np.take_along_axis(first_knots, high, -1)[..., 0]
     with np.errstate(invalid="ignore", divide="ignore"):  # discarded in the next lines
         part = np.clip((q - left) / (right - left), 0.0, 1.0)
         between = below + part * (above - below)
-    at_knot = (low == high)[..., 0] | (np.abs(right - q) <= 1e-12)
+    at_knot = (low == high)[..., 0] | (right <= q + 1e-12)
     return np.where(at_knot, above, np.where(np.isneginf(below), -np.inf, between))
 
 

@@ -432,6 +432,15 @@ def test_a_median_among_censored_values_is_kaplan_and_meiers_by_hand():
     assert (entry["median"], entry["censored"]) == (2.5, 0)
 
 
+def test_the_median_is_the_end_that_most_came_to():
+    # Three of seven ended before: the others were right to the end at 25, and so is the median.
+    values = {"S1": 1.0, "S2": 2.0, "S3": 20.0} | {f"S{i}": 25.0 for i in range(4, 8)}
+    rows = [row("A", s, value, censored=value == 25.0) for s, value in values.items()]
+    (entry,) = leaderboard(to_frame(rows)).to_dict("records")
+    assert (entry["median"], entry["q75"], entry["ci_high"]) == (25.0, 25.0, 25.0)
+    assert entry["q25"] == pytest.approx(np.quantile(list(values.values()), 0.25))
+
+
 def test_quantiles_of_censored_values_are_those_of_scipys_distribution():
     rng = np.random.default_rng(3)
     for n in (2, 5, 40):
@@ -442,7 +451,9 @@ def test_quantiles_of_censored_values_are_those_of_scipys_distribution():
         cdf = stats.ecdf(sample).cdf
         mass = cdf.evaluate(values[~as_ends])
         for q in (0.25, 0.5, 0.75):
-            expected = np.interp(q, (mass * n - 1) / (n - 1), values[~as_ends])
+            before = np.r_[0.0, mass[:-1]]  # an end is as many masses 1/n as its step is high
+            knots = np.c_[before * n / (n - 1), (mass * n - 1) / (n - 1)].ravel()
+            expected = np.interp(q, knots, np.repeat(values[~as_ends], 2))
             assert quantile(values, censored, q) == pytest.approx(expected)
 
 
