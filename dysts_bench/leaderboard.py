@@ -10,8 +10,9 @@ The chaotic systems form one group, the others another, for their scores are in 
 that was not asked on every system of a group comes after those that were, for its median is that of
 other systems; it competes on its own, and they compete without it. (What is published was asked
 where it has values.) Where all can be compared, on a subset of the systems that a suite names, is a
-group too, as soon as some entry needs it. Systems that a suite does not have are
-a last group. `leaderboard_by` makes groups of another kind.
+group too, as soon as some entry needs it; and so are, for local rows beside reference ones, the
+systems that the local entries share which are ranked nowhere else. Systems that a suite does not
+have are a last group. `leaderboard_by` makes groups of another kind.
 
 Skill against a baseline is 1 − the geometric mean over systems of error / baseline's error, each
 ratio within 1/100 and 100 (as in fev: Shchur et al., arXiv:2509.26468). Where higher is better, as
@@ -50,9 +51,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PRIMARY = "valid_prediction_time"
+YOURS = "yours"  # group of the chaotic systems on which your own rows can be ranked
 OUTSIDE = "outside"  # group of systems that the suite does not have
 COLUMNS = (
-    "group",  # "chaotic", "other", a subset of the chaotic systems, or "outside"
+    "group",  # "chaotic", "other", a subset of the chaotic systems, "yours" or "outside"
     "model",
     "source",  # "reference" (committed), "local" or "published"
     "median",  # over systems, as are the quartiles; a lower bound where more are censored
@@ -102,12 +104,28 @@ def leaderboard(
     rows, calm = _current(results, metric)
     inside = rows["system"].isin(list(systems)) if systems is not None else calm | ~calm
     groups = {"chaotic": rows[~calm & inside], "other": rows[calm & inside]}
-    complete = _complete(groups["chaotic"])
+    complete = ranked = _complete(groups["chaotic"])
     for name, subset in subsets.items():
         part = groups["chaotic"][groups["chaotic"]["system"].isin(list(subset))]
         if not _complete(part) <= complete:
             groups[name] = _comparable(part)
+            ranked = ranked | _complete(part)
+    groups[YOURS] = _of_yours(groups["chaotic"], ranked)
     return _tables(groups | {OUTSIDE: rows[~inside]}, baseline)
+
+
+def _of_yours(rows: "pd.DataFrame", ranked: set[tuple[str, str]]) -> "pd.DataFrame":
+    """The systems on which all local entries were run that no other table ranks, with whoever was
+    asked on all of these; nothing where there is no reference to compare with."""
+    local = rows[rows["source"] == "local"].astype({"model": str})
+    asked = [
+        set(part["task"])
+        for model, part in local.groupby("model")
+        if (model, "local") not in ranked
+    ]
+    if not asked or not (rows["source"] == "reference").any():
+        return rows[:0]
+    return _comparable(rows[rows["task"].isin(set.intersection(*asked))])
 
 
 def leaderboard_by(

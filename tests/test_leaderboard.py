@@ -21,7 +21,7 @@ from dysts_bench.leaderboard import (
     matrix,
 )
 from dysts_bench.quantiles import RESAMPLES, ascending_pair, quantile
-from dysts_bench.records import Result, to_frame
+from dysts_bench.records import Result, joined, to_frame
 
 
 def row(model, system, value, *, seed=0, window=0, metric=PRIMARY, **changes):
@@ -242,6 +242,29 @@ def test_a_subset_that_nobody_needs_is_no_group():
     for table in (whole, whole | {"fewer": FEW["fewer"]}):
         found = leaderboard(to_frame(rows_of(table)), subsets={"two": ["S1", "S2"]})
         assert found["group"].unique().tolist() == ["chaotic"]
+
+
+def test_local_rows_on_some_systems_are_ranked_on_those_that_they_share():
+    reference = rows_of({name: FEW[name] for name in "AB"} | {"slow": {"S1": 2.0}})
+    ours = rows_of({"mine": {"S1": 2.5, "S2": 0.75}, "other": {"S1": 1.5, "S2": 1.5, "S3": 9.0}})
+    frame = joined([to_frame(reference, "reference"), to_frame(ours)])
+    table = leaderboard(frame)
+    assert table["group"].unique().tolist() == ["chaotic", "yours"]
+    part = table[table["group"] == "yours"].reset_index(drop=True)
+    assert set(part["model"]) == {"A", "B", "mine", "other"}  # slow was not asked on S2
+    assert set(part["systems"]) == {2}
+    alone = leaderboard(frame[frame["system"].isin(["S1", "S2"]) & (frame["model"] != "slow")])
+    pd.testing.assert_frame_equal(part.assign(group="chaotic"), alone)
+
+
+def test_local_rows_that_are_ranked_elsewhere_or_have_no_reference_are_no_group_of_their_own():
+    mine = to_frame(rows_of({"mine": {"S1": 2.5, "S2": 0.75}}))
+    frame = joined([to_frame(rows_of({"A": FEW["A"]}), "reference"), mine])
+    found = leaderboard(frame, subsets={"two": ["S1", "S2"]})
+    assert found["group"].unique().tolist() == ["chaotic", "two"]
+    everywhere = to_frame(rows_of({"mine": FEW["A"]}))
+    frame = joined([to_frame(rows_of({"A": FEW["A"]}), "reference"), everywhere])
+    assert leaderboard(frame)["group"].unique().tolist() == ["chaotic"]
 
 
 def test_rows_of_an_older_version_of_the_suite_are_left_out():

@@ -47,6 +47,10 @@ SAYS = {
 TITLES = {
     "chaotic": ("Chaotic systems", "Scores in Lyapunov times."),
     "other": ("Other systems", "Not chaotic: scores are in periods."),
+    "yours": (
+        "Systems of your runs",
+        "Scores in Lyapunov times, of models that ran on all of these.",
+    ),
 }
 
 
