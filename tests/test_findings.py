@@ -9,6 +9,7 @@ from test_leaderboard import row
 from dysts_bench import budget_page, findings_page
 from dysts_bench.findings import claims, conditions, difficulty, leaders, reliability, summary
 from dysts_bench.findings.claims import Prediction
+from dysts_bench.findings.contest import Contest, chaotic_rows, contest, windows_of
 from dysts_bench.findings.differences import (
     adjusted,
     difference,
@@ -16,17 +17,7 @@ from dysts_bench.findings.differences import (
     middle,
     told_by_windows,
 )
-from dysts_bench.findings.tables import (
-    chaotic_rows,
-    complete,
-    ended_of,
-    first_of,
-    ranked,
-    score_median,
-    scores_of,
-    windows_of,
-)
-from dysts_bench.leaderboard import PRIMARY, leaderboard
+from dysts_bench.leaderboard import PRIMARY, all_scores, leaderboard
 from dysts_bench.records import to_frame
 
 NAMES = ("Lorenz", "Rossler", "Chua", "Duffing", "Halvorsen", "Chen", "Lorenz84", "Rucklidge")
@@ -111,12 +102,11 @@ def test_the_first_is_told_with_whom_the_test_cannot_tell_from_it() -> None:
     steps = [1.0 + i / 10 for i in range(16)]
     near = [x + (0.1 if i % 2 else -0.1) for i, x in enumerate(steps)]
     rows = frame({"a": steps, "b": near, "c": [x - 1.0 for x in steps]})
-    table = complete(scores_of(rows))
-    board = leaderboard(rows).set_index("model")
-    first = first_of(table, board)
-    assert first["systems"] == 16
+    found = contest(chaotic_rows(rows)).whole()
+    first = found.first()
+    assert first["systems"] == 16 and first["its median"] == found.median(found.models[0])
     assert {first["first by mean rank"], first["not told from the first"]} == {"a", "b"}
-    assert ranked(table).entries[-1] == "c"
+    assert found.models[-1] == "c"
 
 
 def test_windows_of_a_system_tell_two_models_apart_on_it() -> None:
@@ -136,8 +126,7 @@ def test_windows_of_a_system_tell_two_models_apart_on_it() -> None:
 
 def test_a_family_stands_for_its_best_member() -> None:
     slow = {"lstm": [3.0, 1.0, 2.0], "gru": [1.0, 4.0, 2.0], "esn": [2.0, 2.0, 5.0]}
-    table = complete(scores_of(frame(slow)))
-    text = "\n".join(leaders.by_family(table, "three"))
+    text = "\n".join(leaders.by_family(contest(chaotic_rows(frame(slow))), "three"))
     # best of lstm and gru: 3, 4, 2; halfway between them 2, 2.5, 2
     assert "| networks, trained by gradients | lstm, gru | 1.33 | 3 [2, 4] | 2 [2, 2.5] |" in text
     assert "| reservoirs and autoregressions | esn | 1.67 | 2 [2, 5] | 2 [2, 5] |" in text
@@ -152,14 +141,19 @@ def test_the_summary_names_the_first_network_and_who_lasts() -> None:
     assert "right for 24 Lyapunov times with esn on 8 of 16, nvar on 6 of 16 systems" in text
 
 
-def test_a_median_of_scores_is_the_leaderboards() -> None:
-    free = frame({"esn": [1.0, 3.0, 4.0]})
-    rows = pd.concat([free, frame({"esn": [0.0, 0.0, 0.0, 2.0]}, censored=True).tail(1)])
-    table = scores_of(rows)
-    [entry] = leaderboard(rows).to_dict("records")
-    told = score_median(table["esn"], ended_of(rows, table)["esn"])
-    assert entry["median"] == pytest.approx(3.0)
-    assert told == f"3 [{entry['ci_low']:.3g}, {entry['ci_high']:.3g}]"
+def test_scores_and_their_median_are_the_leaderboards() -> None:
+    free = frame({"esn": [1.0, 3.0, 4.0], "nvar": [1.0, 1.0, 1.0, 1.0]})
+    late = frame({"esn": [0.0, 0.0, 0.0, 2.0]}, censored=True).tail(1)
+    again = frame({"esn": [2.0, None, 5.0]}, seed=1)
+    rows = pd.concat([free, late, again])
+    found = contest(chaotic_rows(rows))
+    table = all_scores(rows)["esn", "reference"].to_numpy()
+    assert found.scores["esn"].to_list() == table.tolist() == [4.5, 2.0, 1.5, -np.inf]
+    assert found.ended["esn"].to_list() == [False, True, False, False]
+    entry = leaderboard(rows).set_index("model").loc["esn"]
+    assert found.median("esn").startswith(f"{entry['median']:.3g} [")
+    last = Contest(pd.DataFrame({"a": [1.0, 9.0, 9.0]}), pd.DataFrame({"a": [False, True, True]}))
+    assert last.median("a").startswith("≥ 9 [")
 
 
 def test_correlations_are_scipys_with_failures_last() -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dysts_bench.findings.contest import chaotic_rows, p_value, scores_by, windows_of
 from dysts_bench.findings.differences import Difference, adjusted, difference, told_by_windows
-from dysts_bench.findings.tables import chaotic_rows, p_value, scores_of, windows_of
 from dysts_bench.leaderboard import PRIMARY, as_text
 from dysts_bench.study_page import by_system
 
@@ -64,7 +64,7 @@ CLAIMS = (
             *_each("gilpin2023", "smape", "nbeats (published)", "esn:gilpin2023"),
             *_each("gilpin2023", "smape", "nbeats (published)", "nvar:gilpin2023"),
             *_each("gilpin2023", "smape", "nbeats (published)", "neural_ode:gilpin2023"),
-            *_each("gilpin2023", "smape", "nbeats (published)", "esn, nvar, neural_ode"),
+            *_each("gilpin2023", "smape", "nbeats (published)", "esn, nvar, best_of"),
             *_each("standard", PRIMARY, "transformer, lstm", "esn, nvar, neural_ode"),
         ),
     ),
@@ -154,8 +154,8 @@ def section(rows: "Mapping[str, pd.DataFrame]", figures: "pd.DataFrame") -> Iter
             }
             for (prediction, each), word in zip(found, said, strict=True)
         ]
-        summary = "; ".join(f"{word}: {count}" for word, count in counts.items())
-        yield f"**{claim.source}**: {claim.text}. {summary}.\n"
+        summary = ", ".join(f"{word} {count}" for word, count in counts.items())
+        yield f"**{claim.source}**: {claim.text}. Rows say: {summary}.\n"
         yield as_text(pd.DataFrame(lines), "markdown")
 
 
@@ -188,7 +188,7 @@ def _tables(rows: "Mapping[str, pd.DataFrame]", figures: "pd.DataFrame") -> "Tab
         if metric == SECONDS:
             tables[suite, metric] = _speeds(rows[suite])
         elif (rows[suite]["metric"] == metric).any():
-            tables[suite, metric] = scores_of(rows[suite], metric)
+            tables[suite, metric] = scores_by(rows[suite], metric)
     if ("gilpin2023", "smape") in tables:
         theirs = -by_system(figures[figures["metric"] == "smape"]).add_suffix(PUBLISHED)
         tables["gilpin2023", "smape"] = pd.concat([tables["gilpin2023", "smape"], theirs], axis=1)

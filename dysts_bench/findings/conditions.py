@@ -6,21 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dysts_bench import published
-from dysts_bench.findings.tables import (
-    ahead_of_next,
-    alike,
-    chaotic_rows,
-    complete,
-    ended_of,
-    first_of,
-    lead,
-    median_of,
-    p_value,
-    ranked,
-    score_median,
-    scores_of,
-)
-from dysts_bench.leaderboard import as_text, leaderboard
+from dysts_bench.findings.contest import Contest, chaotic_rows, contest, median_of, p_value
+from dysts_bench.leaderboard import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,40 +38,40 @@ def tracks(standard: "pd.DataFrame", others: "Mapping[str, pd.DataFrame]") -> It
 def _track(suite: str, standard: "pd.DataFrame", rows: "pd.DataFrame") -> Iterator[str]:
     import pandas as pd
 
-    before, after = complete(scores_of(standard)), complete(scores_of(rows))
-    names = after.index.intersection(before.index)
-    models = [model for model in after if model in before]
-    if min(len(names), len(models)) < 2:
+    before, after = (contest(chaotic_rows(part)).whole() for part in (standard, rows))
+    systems = after.scores.index.intersection(before.scores.index)
+    models = [model for model in after.scores if model in before.scores]
+    if min(len(systems), len(models)) < 2:
         return
-    before, after = before.loc[names, models], after.loc[names, models]
-    ended = ended_of(standard, before), ended_of(rows, after)
-    change = paired_change(standard, rows).reindex(index=names)
-    place = {model: i + 1 for i, model in enumerate(ranked(before).entries)}
-    found = ranked(after)
-    ahead = [*ahead_of_next(after, found), None]
+    before, after = (
+        Contest(each.scores.loc[systems, models], each.ended.loc[systems, models])
+        for each in (before, after)
+    )
+    change = paired_change(standard, rows).reindex(index=systems)
     lines = []
-    for i, (model, gap) in enumerate(zip(found.entries, ahead, strict=True)):
+    for i, model in enumerate(after.models):
+        gap = after.gaps[i] if i < len(after.gaps) else None
         lines.append(
             {
                 "model": model,
-                "mean rank": f"{found.mean_ranks[i]:.2f}",
-                "place": f"{i + 1} (was {place[model]})",
-                "in standard": score_median(before[model], ended[0][model]),
-                "here": score_median(after[model], ended[1][model]),
+                "mean rank": f"{after.ranking.mean_ranks[i]:.2f}",
+                "place": f"{i + 1} (was {before.models.index(model) + 1})",
+                "in standard": before.median(model),
+                "here": after.median(model),
                 "change": median_of(change[model]),
-                "kept": median_of(kept(before[model], after[model])),
+                "kept": median_of(kept(before.scores[model], after.scores[model])),
                 "ahead of the next by": gap.numbers() if gap else "",
                 "p": p_value(gap.p_value) if gap else "",
             }
         )
     # Where only an order is asked for, a failure is a time of 0.
-    order = published.agreement(before.clip(lower=0.0), after.clip(lower=0.0))
+    order = published.agreement(before.scores.clip(lower=0.0), after.scores.clip(lower=0.0))
     low, high = order.kendall_interval
     yield f"### `{suite}`: {TRACKS.get(suite, suite)}\n"
     yield (
-        f"{len(models)} models on {len(names)} systems. {lead(after, found, 'Lyapunov times')} "
-        f"{alike(found)} The order of the medians has a Kendall rank correlation of "
-        f"{order.kendall:.2f} [{low:.2f}, {high:.2f}] with that of `standard`.\n"
+        f"{len(models)} models on {len(systems)} systems. {after.lead()} The order of the medians "
+        f"has a Kendall rank correlation of {order.kendall:.2f} [{low:.2f}, {high:.2f}] with that "
+        "of `standard`.\n"
     )
     yield as_text(pd.DataFrame(lines), "markdown")
 
@@ -117,13 +104,9 @@ def lengths(rows: "pd.DataFrame") -> Iterator[str]:
 
     lines = []
     for points in sorted(rows["n_points"].unique()):
-        own = rows[rows["n_points"] == points]
-        table = complete(scores_of(own))
-        if min(table.shape) < 2:
-            continue
-        board = leaderboard(own)
-        board = board[board["group"] == "chaotic"].set_index("model")
-        lines.append({"points to train": f"{points:,}"} | first_of(table, board))
+        found = contest(chaotic_rows(rows[rows["n_points"] == points])).whole()
+        if not found.empty:
+            lines.append({"points to train": f"{points:,}"} | found.first())
     yield (
         "## By data length\n\n"
         "Suite `scaling` ([more of it](scaling.md)): forecasts of the same systems, of up to ten "

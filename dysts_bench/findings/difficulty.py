@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 import systems as catalog
 from dysts_bench.comparison import LEVEL, holm
-from dysts_bench.findings.tables import complete, scores_of
+from dysts_bench.findings.contest import chaotic_rows, contest
 from dysts_bench.groups import degree_of
 from dysts_bench.leaderboard import as_text
 
@@ -99,7 +99,7 @@ def _shown(found: Correlation) -> str:
 def judged(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Chaotic systems × the median of JUDGES, in Lyapunov times and in periods, of two kinds of
     systems alone, and each of them; of one judge or none, without rows."""
-    table = complete(scores_of(rows))
+    table = contest(chaotic_rows(rows)).whole().scores
     judges = [name for name in JUDGES if name in table]
     score = table[judges].median(axis=1)
     polynomial = [degree_of(name) is not None for name in table.index]

@@ -5,26 +5,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dysts_bench.comparison import LEVEL
-from dysts_bench.findings.differences import told_by_windows
-from dysts_bench.findings.tables import (
-    ahead_of_next,
-    alike,
-    by_name,
+from dysts_bench.comparison import LEVEL, Comparison
+from dysts_bench.findings.contest import (
+    Contest,
     calm_rows,
     chaotic_rows,
-    complete,
-    first_of,
-    lead,
+    contest,
     median_of,
     p_value,
-    ranked,
-    scores_of,
+    scores_by,
     windows_of,
     with_interval,
 )
+from dysts_bench.findings.differences import told_by_windows
 from dysts_bench.groups import systems_by
-from dysts_bench.leaderboard import as_text, leaderboard, leaderboard_by, matrix
+from dysts_bench.leaderboard import as_text, leaderboard
 from dysts_bench.metrics import find
 from dysts_bench.task import Suite
 
@@ -48,75 +43,91 @@ FAMILIES = {
 
 def overall(rows: "pd.DataFrame", suite: Suite, figure: str) -> Iterator[str]:
     """All chaotic systems; the widest subset that more models ran on; systems without chaos."""
-    board = leaderboard(rows, subsets=suite.subsets)
-    every = scores_of(rows)
+    chaotic, calm = chaotic_rows(rows), calm_rows(rows)
+    every, windows = contest(chaotic), windows_of(chaotic)
+    whole = every.whole()
     yield f"## Who leads\n\n### All chaotic systems\n\n![Mean ranks]({figure})\n"
-    windows = windows_of(chaotic_rows(rows))
-    whole = board[board["group"] == "chaotic"]
-    yield from _ranking(complete(every), whole, windows, "Lyapunov times")
-    for name, names in sorted(suite.subsets.items(), key=lambda subset: -len(subset[1])):
-        part = complete(every.loc[every.index.intersection(list(names))])
-        if name in set(board["group"]):
+    yield from _ranking(whole, windows)
+    for name, systems in sorted(suite.subsets.items(), key=lambda subset: -len(subset[1])):
+        part = every.on(systems)
+        if part.scores.shape[1] > whole.scores.shape[1]:
             yield f"### The slow models, too: subset `{name}`\n"
-            own = windows[windows.index.get_level_values("system").isin(part.index)]
-            yield from _ranking(part, board[board["group"] == name], own, "Lyapunov times")
+            yield from _ranking(part, windows)
             yield from by_family(part, name)
             break
-    calm = board[board["group"] == "other"]
-    calm = calm[calm["systems"] == calm["systems"].max()]
-    if len(calm) > 1:
-        tasks = sorted(set(rows.loc[rows["unit"] == "periods", "task"].astype(str)))
-        values = by_name(matrix(rows).loc[tasks])[list(calm["model"])]
+    if len(calm):
         yield "### Systems that are not chaotic\n\nScores are in periods.\n"
-        windows = windows_of(calm_rows(rows))
-        yield from _ranking(values.fillna(-np.inf), calm, windows, "periods")
+        yield from _ranking(contest(calm, "periods").whole(), windows_of(calm))
 
 
-def _ranking(
-    table: "pd.DataFrame", board: "pd.DataFrame", windows: "pd.DataFrame", unit: str
-) -> Iterator[str]:
+def _ranking(found: Contest, windows: "pd.DataFrame") -> Iterator[str]:
     """A line a model by mean rank, how far it is ahead of the next, and beside the first."""
     import pandas as pd
 
-    if min(table.shape) < 2:
+    if found.empty:
         return
-    found = ranked(table)
-    ahead = [*ahead_of_next(table, found), None]
-    medians = board.set_index("model")
-    best = found.entries[0]
+    windows = windows[windows.index.get_level_values("system").isin(found.scores.index)]
+    best = found.models[0]
     lines = []
-    for name, rank, gap in zip(found.entries, found.mean_ranks, ahead, strict=True):
-        own = medians.loc[name]
+    for model, rank, gap in _in_order(found):
         lines.append(
             {
-                "model": name,
-                "mean rank": f"{rank:.2f}",
-                "median": with_interval(own["median"], own["ci_low"], own["ci_high"]),
-                "to the end": int(own["censored"]),
-                "failed": int(own["failures"]),
-                "ahead of the next by": gap.numbers() if gap else "",
-                "wins : losses": f"{gap.wins} : {gap.losses}" if gap else "",
-                "p": p_value(gap.p_value) if gap else "",
+                "model": model,
+                "mean rank": rank,
+                "median": found.median(model),
+                "to the end": int(found.ended[model].sum()),
+                "failed": int(np.isneginf(found.scores[model]).sum()),
+                **gap,
                 "first : this, by windows": ""
-                if name == best
-                else "{} : {}".format(*told_by_windows(windows, best, name)),
+                if model == best
+                else "{} : {}".format(*told_by_windows(windows, best, model)),
             }
         )
-    apart = int(np.triu(found.p_values < LEVEL, 1).sum())
-    pairs = len(lines) * (len(lines) - 1) // 2
     yield (
-        f"{len(lines)} models on {len(table)} systems; {apart} of {pairs} pairs are told apart. "
-        f"{lead(table, found, unit)} {alike(found)} "
+        f"{_apart(found.ranking)} {found.lead()} {_neighbours(found.ranking)}"
         '"To the end" counts systems on which the value is a lower bound; "by windows", on how '
         "many systems their own windows tell the first and this one apart, and which is ahead.\n"
     )
     yield as_text(pd.DataFrame(lines), "markdown")
 
 
-def by_family(table: "pd.DataFrame", name: str) -> Iterator[str]:
+def _in_order(found: Contest) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Models by mean rank, that rank, and fields that say how far each is ahead of the next."""
+    for i, (model, rank) in enumerate(zip(found.models, found.ranking.mean_ranks, strict=True)):
+        gap = found.gaps[i] if i < len(found.gaps) else None
+        fields = {
+            "ahead of the next by": gap.numbers() if gap else "",
+            "wins : losses": f"{gap.wins} : {gap.losses}" if gap else "",
+            "p": p_value(gap.p_value) if gap else "",
+        }
+        yield model, f"{rank:.2f}", fields
+
+
+def _apart(found: Comparison) -> str:
+    """How many pairs the test tells apart, and whether it could have."""
+    models, systems = len(found.entries), len(found.systems)
+    pairs = models * (models - 1) // 2
+    apart = int(np.triu(found.p_values < found.level, 1).sum())
+    told = f"{models} models on {systems} systems; {apart} of {pairs} pairs are told apart."
+    least = min(1.0, pairs * 2.0 ** (1 - systems))
+    if least >= found.level:
+        told += f" (No pair could have been: on so few systems p is at least {least:.2g}.)"
+    return f"{told} Friedman's test, that all are alike: p {p_value(found.friedman_p)}."
+
+
+def _neighbours(found: Comparison) -> str:
+    """A sentence on models next to each other that cannot be told apart, or nothing."""
+    if not (found.p_values < LEVEL).any() or not found.alike:
+        return ""
+    runs = ["{" + ", ".join(found.entries[a : b + 1]) + "}" for a, b in found.alike]
+    return f"Neighbours not told apart: {'; '.join(runs)}. "
+
+
+def by_family(found: Contest, name: str) -> Iterator[str]:
     """Families by their best member on each system, and by their middle one."""
     import pandas as pd
 
+    table = found.scores
     members = {
         family: [model for model in models if model in table] for family, models in FAMILIES.items()
     }
@@ -124,26 +135,31 @@ def by_family(table: "pd.DataFrame", name: str) -> Iterator[str]:
     if len(members) < 2:
         return
     best = pd.DataFrame({family: table[own].max(axis=1) for family, own in members.items()})
-    found = ranked(best)
-    ahead = [*ahead_of_next(best, found), None]
-    lines = []
-    for family, rank, gap in zip(found.entries, found.mean_ranks, ahead, strict=True):
-        lines.append(
-            {
-                "family": family,
-                "members": ", ".join(members[family]),
-                "mean rank": f"{rank:.2f}",
-                "median of the best": median_of(best[family]),
-                "of the middle one": median_of(table[members[family]].median(axis=1)),
-                "ahead of the next by": gap.numbers() if gap else "",
-                "wins : losses": f"{gap.wins} : {gap.losses}" if gap else "",
-                "p": p_value(gap.p_value) if gap else "",
-            }
-        )
+    ended = pd.DataFrame(
+        {
+            family: [
+                found.ended.loc[system, table.loc[system, own].idxmax()] for system in table.index
+            ]
+            for family, own in members.items()
+        },
+        index=table.index,
+    )
+    families = Contest(best, ended)
+    lines = [
+        {
+            "family": family,
+            "members": ", ".join(members[family]),
+            "mean rank": rank,
+            "median of the best": families.median(family),
+            "of the middle one": median_of(table[members[family]].median(axis=1)),
+            **gap,
+        }
+        for family, rank, gap in _in_order(families)
+    ]
     yield f"### Families, on subset `{name}`\n"
     yield (
         "Each family stands for its best member on each system, chosen after the fact: kind to "
-        f"families with many. {lead(best, found, 'Lyapunov times')} {alike(found)}\n"
+        f"families with many. {families.lead()} {_neighbours(families.ranking)}\n"
     )
     yield as_text(pd.DataFrame(lines), "markdown")
 
@@ -152,8 +168,8 @@ def by_kind(rows: "pd.DataFrame") -> Iterator[str]:
     """Who is first by tag, exponent, dimension and equations; medians of those first on all."""
     import pandas as pd
 
-    every = complete(scores_of(rows))
-    best = ranked(every).entries[:SHOWN]
+    every = contest(chaotic_rows(rows)).whole()
+    best = every.models[:SHOWN]
     yield (
         "## By kind of system\n\n"
         "Chaotic systems, and the models that were asked on all of them. First who leads by mean "
@@ -163,24 +179,18 @@ def by_kind(rows: "pd.DataFrame") -> Iterator[str]:
         "those of fewer than two systems, and of all, are left out.\n"
     )
     for kind in ("tag", "exponent", "dimension", "equations"):
-        groups = {
-            name: own
-            for name, own in systems_by(kind, every.index).items()
-            if 1 < len(own) < len(every)
-        }
-        if not groups:
-            continue
-        boards = leaderboard_by(rows, groups).set_index(["group", "model"])
         first, medians = [], []
-        for name, own in groups.items():
-            board = boards.loc[name]
-            first.append({kind: name} | first_of(every.loc[every.index.isin(own)], board))
-            columns = board.loc[list(best), ["median", "ci_low", "ci_high"]]
-            told = {model: with_interval(*columns.loc[model]) for model in best}
-            medians.append({kind: name, "systems": len(own)} | told)
-        yield f"### By {kind}\n"
-        yield as_text(pd.DataFrame(first), "markdown")
-        yield as_text(pd.DataFrame(medians), "markdown")
+        for name, systems in systems_by(kind, every.scores.index).items():
+            if not 1 < len(systems) < len(every.scores):
+                continue
+            group = Contest(every.scores.loc[systems], every.ended.loc[systems])
+            first.append({kind: name} | group.first())
+            told = {model: group.median(model) for model in best}
+            medians.append({kind: name, "systems": len(systems)} | told)
+        if first:
+            yield f"### By {kind}\n"
+            yield as_text(pd.DataFrame(first), "markdown")
+            yield as_text(pd.DataFrame(medians), "markdown")
 
 
 def by_metric(rows: "pd.DataFrame") -> Iterator[str]:
@@ -189,15 +199,17 @@ def by_metric(rows: "pd.DataFrame") -> Iterator[str]:
 
     lines = []
     for metric in dict.fromkeys(rows["metric"]):
-        table = complete(scores_of(rows, metric))
-        if min(table.shape) < 2:
+        scores = scores_by(rows, metric)
+        found = Contest(scores, scores.isna()).whole()
+        if found.empty:
             continue
         board = leaderboard(rows, metric)
-        board = board[board["group"] == "chaotic"].set_index("model")
-        first = first_of(table, board)
-        floor = board.loc[str(first["first by mean rank"]), "noise_floor"]
+        own = board[board["group"] == "chaotic"].set_index("model").loc[found.models[0]]
+        median = with_interval(*own[["median", "ci_low", "ci_high"]])
         lines.append(
-            {"metric": metric, "better": find(metric).better} | first | {"noise floor": floor}
+            {"metric": metric, "better": find(metric).better}
+            | found.first()
+            | {"its median": median, "noise floor": own["noise_floor"]}
         )
     yield (
         "## By metric\n\n"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from dysts_bench.findings.tables import chaotic_rows, ended_of, median_of, scores_of
+from dysts_bench.findings.contest import Contest, chaotic_rows, contest, median_of
 from dysts_bench.leaderboard import as_text, labelled, leaderboard
 from dysts_bench.task import read_suite
 
@@ -18,14 +18,13 @@ def reaches(rows: "pd.DataFrame") -> Iterator[str]:
     import pandas as pd
     from scipy.stats import binomtest
 
-    table = scores_of(rows)
-    ended = ended_of(rows, table)
+    found = contest(chaotic_rows(rows))
     lines = []
-    for model in _longest_first(table):
-        score = table[model].dropna()
+    for model in _longest_first(found):
+        score = found.scores[model].dropna()
         line: dict[str, object] = {"model": model, "systems": len(score)}
         for reach in REACHES:
-            count, known = _reached(score, ended[model], reach)
+            count, known = _reached(found, model, reach)
             told = ""
             if known:
                 ends = binomtest(count, known).proportion_ci(method="exact")
@@ -44,19 +43,19 @@ def reaches(rows: "pd.DataFrame") -> Iterator[str]:
 def lasting(rows: "pd.DataFrame", reach: float) -> dict[str, tuple[int, int]]:
     """By model, on how many systems it is right for so many Lyapunov times, and out of how many
     that can be known of; models that are on none are left out."""
-    table = scores_of(rows)
-    ended = ended_of(rows, table)
-    found = {name: _reached(table[name].dropna(), ended[name], reach) for name in table}
-    return {name: found[name] for name in _longest_first(table) if found[name][0]}
+    found = contest(chaotic_rows(rows))
+    reached = {model: _reached(found, model, reach) for model in _longest_first(found)}
+    return {model: counts for model, counts in reached.items() if counts[0]}
 
 
-def _longest_first(table: "pd.DataFrame") -> list[str]:
-    return list(table.median().sort_values(ascending=False, kind="stable").index)
+def _longest_first(found: Contest) -> list[str]:
+    return list(found.scores.median().sort_values(ascending=False, kind="stable").index)
 
 
-def _reached(score: "pd.Series", ended: "pd.Series", reach: float) -> tuple[int, int]:
+def _reached(found: Contest, model: str, reach: float) -> tuple[int, int]:
     """How many scores are `reach` or more, of those that did not end before with their truth."""
-    known = score[(score >= reach) | ~ended[score.index]]
+    score = found.scores[model].dropna()
+    known = score[(score >= reach) | ~found.ended.loc[score.index, model]]
     return int((known >= reach).sum()), len(known)
 
 

@@ -3,40 +3,31 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from dysts_bench.findings.contest import Contest, chaotic_rows, contest, windows_of
 from dysts_bench.findings.differences import told_by_windows
 from dysts_bench.findings.difficulty import correlations_of
 from dysts_bench.findings.leaders import FAMILIES, NETWORKS
 from dysts_bench.findings.reliability import lasting
-from dysts_bench.findings.tables import (
-    chaotic_rows,
-    complete,
-    ended_of,
-    lead,
-    ranked,
-    score_median,
-    scores_of,
-    windows_of,
-)
 from dysts_bench.groups import systems_by
 from dysts_bench.leaderboard import leaderboard
 
 if TYPE_CHECKING:
     import pandas as pd
 
-UNIT = "Lyapunov times"
 TWO_DOZEN = 24.0
 
 
 def in_short(standard: "pd.DataFrame", tracks: "Mapping[str, pd.DataFrame]") -> Iterator[str]:
     """A list: who leads, the networks, kinds of equations, the longest, conditions, cost."""
-    every = scores_of(standard)
-    table = complete(every)
+    chaotic = chaotic_rows(standard)
+    every = contest(chaotic)
+    whole = every.whole()
     yield "## In short\n"
-    if min(table.shape) < 2:
+    if whole.empty:
         return
-    yield f"- All chaotic systems, suite `standard`. {lead(table, ranked(table), UNIT)}"
-    yield from _networks(every, standard)
-    yield from _equations(table, ended_of(standard, table))
+    yield f"- All chaotic systems, suite `standard`. {whole.lead()}"
+    yield from _networks(every, chaotic)
+    yield from _equations(whole)
     reached = lasting(standard, TWO_DOZEN)
     told = ", ".join(f"{model} on {count} of {known}" for model, (count, known) in reached.items())
     yield (
@@ -44,11 +35,46 @@ def in_short(standard: "pd.DataFrame", tracks: "Mapping[str, pd.DataFrame]") -> 
         + (f"with {told} systems; with no other model on any." if told else "with no model.")
     )
     for suite, rows in tracks.items():
-        other = complete(scores_of(rows))
-        if min(other.shape) >= 2:
-            yield f"- Suite `{suite}`. {lead(other, ranked(other), UNIT)}"
+        found = contest(chaotic_rows(rows)).whole()
+        if not found.empty:
+            yield f"- Suite `{suite}`. {found.lead()}"
     yield from _hard(standard)
-    board = leaderboard(standard)
+    yield from _front(leaderboard(standard))
+
+
+def _networks(every: Contest, rows: "pd.DataFrame") -> Iterator[str]:
+    """The first of the networks against the first of all, where all of them were asked."""
+    networks = [name for name in FAMILIES[NETWORKS] if name in every.scores]
+    found = every.on(every.scores.index[every.scores[networks].notna().all(axis=1)])
+    if not networks or found.empty:
+        return
+    best = next(name for name in found.models if name in networks)
+    first = found.models[0]
+    if best == first:
+        yield f"- Networks, on {len(found.scores)} systems. {found.lead()}"
+        return
+    windows = windows_of(rows)
+    own = windows[windows.index.get_level_values("system").isin(found.scores.index)]
+    ahead, behind = told_by_windows(own, first, best)
+    yield (
+        f"- Networks, on the {len(found.scores)} systems that they were run on: the first of them "
+        f"by mean rank is {best}, {found.median(best)}, and of all models {first}, "
+        f"{found.median(first)}; by their own windows {first} is ahead on {ahead} systems and "
+        f"{best} on {behind}."
+    )
+
+
+def _equations(whole: Contest) -> Iterator[str]:
+    told = []
+    for name, systems in systems_by("equations", whole.scores.index).items():
+        group = whole.on(systems)
+        if not group.empty:
+            first = group.models[0]
+            told.append(f"{name} ({len(group.scores)} systems): {first}, {group.median(first)}")
+    yield f"- First by mean rank, by the kind of equations: {'; '.join(told)}."
+
+
+def _front(board: "pd.DataFrame") -> Iterator[str]:
     front = board[(board["group"] == "chaotic") & board["front"]]
     seconds = front["fit_seconds"] + front["predict_seconds"]
     told = ", ".join(
@@ -56,41 +82,6 @@ def in_short(standard: "pd.DataFrame", tracks: "Mapping[str, pd.DataFrame]") -> 
         for own, model, median in sorted(zip(seconds, front["model"], front["median"], strict=True))
     )
     yield f"- None is both better and cheaper than these, by the median: {told}.\n"
-
-
-def _networks(every: "pd.DataFrame", rows: "pd.DataFrame") -> Iterator[str]:
-    """The first of the networks against the first of all, where both were asked."""
-    networks = [name for name in FAMILIES[NETWORKS] if name in every]
-    part = complete(every[every[networks].notna().all(axis=1)])
-    if not networks or min(part.shape) < 2:
-        return
-    found = ranked(part)
-    best = next(name for name in found.entries if name in networks)
-    first = found.entries[0]
-    if best == first:
-        yield f"- Networks, on {len(part)} systems. {lead(part, found, UNIT)}"
-        return
-    ended = ended_of(rows, part)
-    windows = windows_of(chaotic_rows(rows))
-    own = windows[windows.index.get_level_values("system").isin(part.index)]
-    ahead, behind = told_by_windows(own, first, best)
-    yield (
-        f"- Networks, on the {len(part)} systems that they were run on: the first of them by mean "
-        f"rank is {best}, {score_median(part[best], ended[best])}, and of all models {first}, "
-        f"{score_median(part[first], ended[first])}; by their own windows {first} is ahead on "
-        f"{ahead} systems and {best} on {behind}."
-    )
-
-
-def _equations(table: "pd.DataFrame", ended: "pd.DataFrame") -> Iterator[str]:
-    told = []
-    for name, own in systems_by("equations", table.index).items():
-        part = table.loc[own]
-        if len(part) > 1:
-            first = ranked(part).entries[0]
-            median = score_median(part[first], ended[first])
-            told.append(f"{name} ({len(part)} systems): {first}, {median}")
-    yield f"- First by mean rank, by the kind of equations: {'; '.join(told)}."
 
 
 def _hard(rows: "pd.DataFrame") -> Iterator[str]:
