@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from dysts_bench import figures, plots, published, records
 from dysts_bench.comparison import LEVEL, compare
-from dysts_bench.findings import claims, conditions, difficulty, leaders, reliability, summary
+from dysts_bench.findings import (
+    claims,
+    conditions,
+    difficulty,
+    leaders,
+    recurrences,
+    reliability,
+    summary,
+)
 from dysts_bench.leaderboard import PRIMARY, leaderboard
 from dysts_bench.study_page import RESULTS, ROOT
 from dysts_bench.task import read_suite
@@ -62,6 +70,7 @@ def page(rows: "Mapping[str, pd.DataFrame]", published_2023: "pd.DataFrame") -> 
             *leaders.by_metric(standard),
             *conditions.tracks(standard, tracks),
             *(conditions.lengths(rows[SCALING]) if SCALING in rows else ()),
+            *(recurrences.section(rows[SCALING]) if SCALING in rows else ()),
             *reliability.reaches(standard),
             *claims.section(rows, published_2023),
             *difficulty.section(standard),

@@ -7,7 +7,15 @@ from scipy import stats
 from test_leaderboard import row
 
 from dysts_bench import budget_page, findings_page
-from dysts_bench.findings import claims, conditions, difficulty, leaders, reliability, summary
+from dysts_bench.findings import (
+    claims,
+    conditions,
+    difficulty,
+    leaders,
+    recurrences,
+    reliability,
+    summary,
+)
 from dysts_bench.findings.claims import Prediction
 from dysts_bench.findings.contest import Contest, chaotic_rows, contest, windows_of
 from dysts_bench.findings.differences import (
@@ -201,6 +209,24 @@ def test_predictions_are_judged_by_the_rows() -> None:
     every = {prediction: each for _, lines in told for prediction, each in lines}
     assert claims.verdict(every[Prediction("standard", PRIMARY, "nvar", "esn")]) == "as predicted"
     assert claims.verdict(every[Prediction("limited", PRIMARY, "nvar", "esn")]) == "no rows"
+
+
+def test_the_slope_of_prediction_times_is_that_of_least_squares() -> None:
+    points = np.array([100.0, 1000.0, 10000.0])
+    times = np.random.default_rng(5).normal(1.0, 0.1, (20, 3)) + 0.484 * np.log(points)
+    found, low, high = recurrences.slope(points, times)
+    expected = stats.linregress(np.log(points), times.mean(axis=0)).slope
+    assert found == pytest.approx(expected) and low < found < high
+    rows = [
+        row("analog", "Lorenz", 0.484 * np.log(n) + w, window=w, n_points=n)
+        for n in (100, 1000, 10000)
+        for w in range(6)
+    ]
+    text = "\n".join(recurrences.section(to_frame(rows, "reference")))
+    # D of Lorenz is 2.06; every window has the same slope
+    assert "| Lorenz | 2.06 | 0.485 | 0.484 [0.484, 0.484] | above |" in text
+    assert not list(recurrences.section(to_frame(rows[:12], "reference")))
+    assert not list(recurrences.section(frame({"esn": [1.0, 2.0]})))
 
 
 def test_seeds_and_failures_are_counted_by_hand() -> None:
