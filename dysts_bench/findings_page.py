@@ -61,10 +61,11 @@ def page(rows: "Mapping[str, pd.DataFrame]", published_2023: "pd.DataFrame") -> 
     rows = {suite: part for suite, part in rows.items() if len(part)}
     standard = rows[STANDARD]
     tracks = {suite: rows[suite] for suite in conditions.TRACKS if suite in rows}
+    correlations = difficulty.correlations_of(standard)
     return "\n".join(
         [
             OPENING,
-            *summary.in_short(standard, tracks),
+            *summary.in_short(standard, tracks, correlations),
             *leaders.overall(standard, read_suite(STANDARD), RANKS.name),
             *leaders.by_kind(standard),
             *leaders.by_metric(standard),
@@ -73,7 +74,7 @@ def page(rows: "Mapping[str, pd.DataFrame]", published_2023: "pd.DataFrame") -> 
             *(recurrences.section(rows[SCALING]) if SCALING in rows else ()),
             *reliability.reaches(standard),
             *claims.section(rows, published_2023),
-            *difficulty.section(standard),
+            *difficulty.section(standard, correlations),
             *reliability.cost(standard, COST.name),
             *reliability.seeds(standard),
             *reliability.failures(rows),

@@ -192,12 +192,6 @@ def scores(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":
     return _scores(_comparable(rows[~calm]), _sign(rows))
 
 
-def all_scores(results: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":
-    """The same of every entry: NaN where it was not asked."""
-    rows, calm = _current(results, metric)
-    return _scores(rows[~calm], _sign(rows))
-
-
 def _current(results: "pd.DataFrame", metric: str) -> "tuple[pd.DataFrame, pd.Series]":
     """The rows of a metric that count, and which of them are of systems that are not chaotic."""
     results = latest(results)

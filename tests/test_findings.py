@@ -25,7 +25,7 @@ from dysts_bench.findings.differences import (
     middle,
     told_by_windows,
 )
-from dysts_bench.leaderboard import PRIMARY, all_scores, leaderboard
+from dysts_bench.leaderboard import PRIMARY, leaderboard, matrix
 from dysts_bench.records import to_frame
 
 NAMES = ("Lorenz", "Rossler", "Chua", "Duffing", "Halvorsen", "Chen", "Lorenz84", "Rucklidge")
@@ -143,7 +143,7 @@ def test_a_family_stands_for_its_best_member() -> None:
 def test_the_summary_names_the_first_network_and_who_lasts() -> None:
     steps = [20.0 + i / 2 for i in range(16)]
     rows = frame({"esn": steps, "nvar": [x - 1 for x in steps], "lstm": [2.0] * 16})
-    text = "\n".join(summary.in_short(rows, {}))
+    text = "\n".join(summary.in_short(rows, {}, {}))
     assert "First by mean rank is esn: esn is ahead of nvar by 1 [1, 1] Lyapunov times" in text
     assert "the first of them by mean rank is lstm, 2 [2, 2], and of all models esn" in text
     assert "right for 24 Lyapunov times with esn on 8 of 16, nvar on 6 of 16 systems" in text
@@ -155,13 +155,15 @@ def test_scores_and_their_median_are_the_leaderboards() -> None:
     again = frame({"esn": [2.0, None, 5.0]}, seed=1)
     rows = pd.concat([free, late, again])
     found = contest(chaotic_rows(rows))
-    table = all_scores(rows)["esn", "reference"].to_numpy()
-    assert found.scores["esn"].to_list() == table.tolist() == [4.5, 2.0, 1.5, -np.inf]
+    table = matrix(rows)["esn", "reference"].fillna(-np.inf)
+    assert found.scores["esn"].to_list() == table.to_list() == [4.5, 2.0, 1.5, -np.inf]
     assert found.ended["esn"].to_list() == [False, True, False, False]
     entry = leaderboard(rows).set_index("model").loc["esn"]
     assert found.median("esn").startswith(f"{entry['median']:.3g} [")
     last = Contest(pd.DataFrame({"a": [1.0, 9.0, 9.0]}), pd.DataFrame({"a": [False, True, True]}))
     assert last.median("a").startswith("≥ 9 [")
+    lower = contest(chaotic_rows(free.assign(higher_is_better=False)))
+    assert lower.scores["esn"].min() == -4.0 and lower.median("esn") == "3 [1, 4]"
 
 
 def test_correlations_are_scipys_with_failures_last() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dysts_bench.findings.contest import chaotic_rows, p_value, scores_by, windows_of
+from dysts_bench.findings.contest import chaotic_rows, contest, p_value, windows_of
 from dysts_bench.findings.differences import Difference, adjusted, difference, told_by_windows
 from dysts_bench.leaderboard import PRIMARY, as_text
 from dysts_bench.study_page import by_system
@@ -188,7 +188,7 @@ def _tables(rows: "Mapping[str, pd.DataFrame]", figures: "pd.DataFrame") -> "Tab
         if metric == SECONDS:
             tables[suite, metric] = _speeds(rows[suite])
         elif (rows[suite]["metric"] == metric).any():
-            tables[suite, metric] = scores_by(rows[suite], metric)
+            tables[suite, metric] = contest(chaotic_rows(rows[suite], metric)).scores
     if ("gilpin2023", "smape") in tables:
         theirs = -by_system(figures[figures["metric"] == "smape"]).add_suffix(PUBLISHED)
         tables["gilpin2023", "smape"] = pd.concat([tables["gilpin2023", "smape"], theirs], axis=1)

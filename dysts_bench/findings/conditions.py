@@ -83,9 +83,9 @@ def paired_change(before: "pd.DataFrame", after: "pd.DataFrame") -> "pd.DataFram
     below every value; two are no change.
     """
     keys = ["system", "model", "seed", "window"]
-    one, other = (chaotic_rows(rows)[[*keys, "value"]] for rows in (before, after))
+    one, other = (chaotic_rows(rows)[[*keys, "score"]] for rows in (before, after))
     both = one.merge(other, on=keys, suffixes=("_before", "_after"))
-    was, now = both["value_before"].to_numpy(), both["value_after"].to_numpy()
+    was, now = both["score_before"].to_numpy(), both["score_after"].to_numpy()
     with np.errstate(invalid="ignore"):
         both = both.assign(change=np.where(was == now, 0.0, now - was))
     by_seed = both.groupby(["system", "model", "seed"])["change"].median()

@@ -10,7 +10,7 @@ import numpy as np
 
 from dysts_bench.comparison import LEVEL, Comparison, compared
 from dysts_bench.findings.differences import Difference, difference, interval, middle
-from dysts_bench.leaderboard import PRIMARY, all_scores, latest, rows_of
+from dysts_bench.leaderboard import PRIMARY, latest, rows_of
 from dysts_bench.quantiles import ascending_pair, bootstrap, quantile
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ class Contest:
     scores: "pd.DataFrame"
     ended: "pd.DataFrame"  # likewise: whether the score is a lower bound
     unit: str = "Lyapunov times"
+    sign: float = 1.0  # -1: a score is minus a value that is better where it is lower
 
     def on(self, systems: Iterable[str]) -> "Contest":
         """The models that were asked on all of these systems, among those that are here."""
         names = self.scores.index[self.scores.index.isin(list(systems))]
         scores = self.scores.loc[names].dropna(axis=1)
-        return Contest(scores, self.ended.loc[names, scores.columns], self.unit)
+        return Contest(scores, self.ended.loc[names, scores.columns], self.unit, self.sign)
 
     def whole(self) -> "Contest":
         """The models that were asked on all systems."""
@@ -76,13 +77,14 @@ class Contest:
 
     def median(self, model: str) -> str:
         """With its interval, as the leaderboard has them; ≥ where it is a lower bound."""
+        asked = self.scores[model].dropna()
         values, censored = ascending_pair(
-            self.scores[model].to_numpy(dtype=float), self.ended[model].to_numpy(dtype=bool)
+            asked.to_numpy(dtype=float), self.ended.loc[asked.index, model].to_numpy(dtype=bool)
         )
-        low, high = bootstrap(values, censored)
         found = float(quantile(values, censored, 0.5))
+        low, high = sorted(self.sign * end for end in bootstrap(values, censored))
         bound = "≥ " if censored[-1] and found == values[-1] else ""
-        return bound + with_interval(found, low, high)
+        return bound + with_interval(self.sign * found, low, high)
 
     def lead(self) -> str:
         """Sentences on the first model, and those that the test does not tell from it."""
@@ -107,22 +109,29 @@ class Contest:
 # ---- from rows -------------------------------------------------------------------------------
 
 
-def chaotic_rows(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """Rows of the primary metric that are not in periods; -inf in place of no value."""
-    own = _primary_rows(rows)
-    return own[own["unit"] != "periods"]
+def chaotic_rows(rows: "pd.DataFrame", metric: str = PRIMARY) -> "pd.DataFrame":
+    """Rows of a metric and of systems that are chaotic, with the columns `score` and `bound`.
+
+    A score is higher where it is better, and -inf in place of no value; a bound is 1 where the
+    value is a lower bound. Those of older versions and of fewer training points are left out.
+    """
+    own, calm = _scored(rows, metric)
+    return own[~calm]
 
 
 def calm_rows(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """Those that are in periods, of systems that are not chaotic."""
-    own = _primary_rows(rows)
-    return own[own["unit"] == "periods"]
+    """The same of the primary metric and of systems that are not chaotic."""
+    own, calm = _scored(rows, PRIMARY)
+    return own[calm]
 
 
-def _primary_rows(rows: "pd.DataFrame") -> "pd.DataFrame":
-    own = rows_of(latest(rows), PRIMARY).astype({"system": str, "model": str, "status": str})
+def _scored(rows: "pd.DataFrame", metric: str) -> "tuple[pd.DataFrame, pd.Series]":
+    rows = latest(rows)
+    own = rows_of(rows, metric).astype({"system": str, "model": str, "status": str})
+    calm = rows.loc[rows["unit"] == "periods", "system"].unique()
+    score = own["value"].where(own["higher_is_better"].astype(bool), -own["value"])
     bound = own["censored"].eq(True).fillna(False).astype(float)
-    return own.fillna({"value": -np.inf}).assign(bound=bound)
+    return own.assign(score=score.fillna(-np.inf), bound=bound), own["system"].isin(calm)
 
 
 def contest(rows: "pd.DataFrame", unit: str = "Lyapunov times") -> Contest:
@@ -131,22 +140,16 @@ def contest(rows: "pd.DataFrame", unit: str = "Lyapunov times") -> Contest:
     A score is a lower bound where half of its windows are, in half of its seeds.
     """
     by_seed = rows.groupby(["system", "model", "seed"])
-    scores = by_seed["value"].median().groupby(["system", "model"]).median().unstack()
+    scores = by_seed["score"].median().groupby(["system", "model"]).median().unstack()
     bounds = by_seed["bound"].mean().ge(0.5).astype(float)
     ended = bounds.groupby(["system", "model"]).mean().ge(0.5)
-    return Contest(scores.round(DECIMALS), ended.unstack(fill_value=False), unit)
-
-
-def scores_by(rows: "pd.DataFrame", metric: str) -> "pd.DataFrame":
-    """Chaotic systems × models by any metric of `rows`, as in a Contest: higher is better."""
-    table = all_scores(rows, metric)
-    systems = table.index.astype(str).str.partition("/").get_level_values(2)
-    return table.set_axis(systems, axis=0).droplevel("source", axis=1).round(DECIMALS)
+    sign = 1.0 if rows["higher_is_better"].all() else -1.0
+    return Contest(scores.round(DECIMALS), ended.unstack(fill_value=False), unit, sign)
 
 
 def windows_of(rows: "pd.DataFrame") -> "pd.DataFrame":
     """(system, window) × models: the median over seeds of `chaotic_rows` or `calm_rows`."""
-    middle_seed = rows.groupby(["system", "window", "model"])["value"].median()
+    middle_seed = rows.groupby(["system", "window", "model"])["score"].median()
     return middle_seed.unstack().round(DECIMALS)
 
 

@@ -50,14 +50,16 @@ class Correlation:
         return f"{self.rho:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
 
 
-def section(rows: "pd.DataFrame") -> Iterator[str]:
-    """Correlations of scores with facts of the catalog, and the hardest and easiest systems."""
+def section(rows: "pd.DataFrame", found: Mapping[tuple[str, str], Correlation]) -> Iterator[str]:
+    """Correlations of scores with facts of the catalog, and the hardest and easiest systems.
+
+    `found` is `correlations_of` the rows.
+    """
     import pandas as pd
 
-    scores = judged(rows)
-    found = correlations_of(rows)
     if not found:
         return
+    scores = judged(rows)
     judges = [name for name in JUDGES if name in scores]
     facts = list(dict.fromkeys(fact for fact, _ in found))
     score = scores["median"]

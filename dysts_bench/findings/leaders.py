@@ -13,13 +13,11 @@ from dysts_bench.findings.contest import (
     contest,
     median_of,
     p_value,
-    scores_by,
     windows_of,
-    with_interval,
 )
 from dysts_bench.findings.differences import told_by_windows
 from dysts_bench.groups import systems_by
-from dysts_bench.leaderboard import as_text, leaderboard
+from dysts_bench.leaderboard import as_text
 from dysts_bench.metrics import find
 from dysts_bench.task import Suite
 
@@ -199,17 +197,15 @@ def by_metric(rows: "pd.DataFrame") -> Iterator[str]:
 
     lines = []
     for metric in dict.fromkeys(rows["metric"]):
-        scores = scores_by(rows, metric)
-        found = Contest(scores, scores.isna()).whole()
+        own = chaotic_rows(rows, metric)
+        found = contest(own).whole()
         if found.empty:
             continue
-        board = leaderboard(rows, metric)
-        own = board[board["group"] == "chaotic"].set_index("model").loc[found.models[0]]
-        median = with_interval(*own[["median", "ci_low", "ci_high"]])
+        floors = own.loc[own["model"] == found.models[0], "noise_floor"].dropna()
         lines.append(
             {"metric": metric, "better": find(metric).better}
             | found.first()
-            | {"its median": median, "noise floor": own["noise_floor"]}
+            | {"noise floor": floors.median() if len(floors) else ""}
         )
     yield (
         "## By metric\n\n"

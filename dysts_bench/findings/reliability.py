@@ -83,7 +83,7 @@ def seeds(rows: "pd.DataFrame") -> Iterator[str]:
     import pandas as pd
 
     own = chaotic_rows(rows)
-    by_seed = own.groupby(["model", "system", "seed"])["value"].median().unstack()
+    by_seed = own.groupby(["model", "system", "seed"])["score"].median().unstack()
     lines = []
     for model, table in by_seed.groupby(level="model"):
         several = table.dropna(axis=1, how="all").dropna()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from dysts_bench.findings.contest import Contest, chaotic_rows, contest, windows_of
 from dysts_bench.findings.differences import told_by_windows
-from dysts_bench.findings.difficulty import correlations_of
+from dysts_bench.findings.difficulty import Correlation
 from dysts_bench.findings.leaders import FAMILIES, NETWORKS
 from dysts_bench.findings.reliability import lasting
 from dysts_bench.groups import systems_by
@@ -17,8 +17,15 @@ if TYPE_CHECKING:
 TWO_DOZEN = 24.0
 
 
-def in_short(standard: "pd.DataFrame", tracks: "Mapping[str, pd.DataFrame]") -> Iterator[str]:
-    """A list: who leads, the networks, kinds of equations, the longest, conditions, cost."""
+def in_short(
+    standard: "pd.DataFrame",
+    tracks: "Mapping[str, pd.DataFrame]",
+    correlations: Mapping[tuple[str, str], Correlation],
+) -> Iterator[str]:
+    """A list: who leads, the networks, kinds of equations, the longest, conditions, cost.
+
+    `correlations` are difficulty.correlations_of the rows of suite `standard`.
+    """
     chaotic = chaotic_rows(standard)
     every = contest(chaotic)
     whole = every.whole()
@@ -38,7 +45,7 @@ def in_short(standard: "pd.DataFrame", tracks: "Mapping[str, pd.DataFrame]") -> 
         found = contest(chaotic_rows(rows)).whole()
         if not found.empty:
             yield f"- Suite `{suite}`. {found.lead()}"
-    yield from _hard(standard)
+    yield from _hard(correlations)
     yield from _front(leaderboard(standard))
 
 
@@ -84,8 +91,7 @@ def _front(board: "pd.DataFrame") -> Iterator[str]:
     yield f"- None is both better and cheaper than these, by the median: {told}.\n"
 
 
-def _hard(rows: "pd.DataFrame") -> Iterator[str]:
-    found = correlations_of(rows)
+def _hard(found: Mapping[tuple[str, str], Correlation]) -> Iterator[str]:
     told = {fact: each for (fact, column), each in found.items() if column == "median"}
     seen = [f"{fact} ({each.numbers()})" for fact, each in told.items() if each.seen]
     unseen = [fact for fact, each in told.items() if not each.seen]
