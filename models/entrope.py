@@ -16,18 +16,18 @@ BOUNDARIES = ("quantile", "dual", "fixed")
 
 @dataclass(kw_only=True)
 class EntroPE(TorchForecaster):
-    """x(t+h) = x(t) + s(h) · (W z(t))(h) for h = 1 … `horizon`, then the next such block.
+    """A transformer over patches that begin where the next state is hard to foresee (EntroPE).
 
-    s(h) is the root mean square change of each state in h intervals. z comes from the last `memory`
-    states in three steps. A small causal transformer, trained first and then frozen, predicts in
-    which of `bins` equal bins each value of x(t+1) lies; H(t) = -Σ p log p is the entropy of that
+    x(t+h) = x(t) + s(h) · (W z(t))(h) for h = 1 … `horizon`, then the next such block. s(h) is the
+    root mean square change of each state in h intervals. z comes from the last `memory` states in
+    three steps. A small causal transformer, trained first and then frozen, predicts in which of
+    `bins` equal bins each value of x(t+1) lies; H(t) = -Σ p log p is the entropy of that
     prediction, summed over channels. Patches start where H is high: `boundaries` "quantile" starts
-    one at t+1 where H(t) is above the `level` quantile of the window, "dual" where the rise
-    H(t) - H(t-1) is above its quantile as well, "fixed" never; and after `max_patch` times.
-    Tokens, W [x(t), dx(t)] of each time, pass a causal block, patches gather the maximum of their
-    tokens and attend to these (with `own_tokens` False also to earlier ones), `layers` blocks let
-    patches hear each other, tokens hear their patch and those before, and the newest token gives
-    the forecast.
+    one at t+1 where H(t) is above the `level` quantile of the window, "dual" where the rise H(t) -
+    H(t-1) is above its quantile as well, "fixed" never; and after `max_patch` times. Tokens, W
+    [x(t), dx(t)] of each time, pass a causal block, patches gather the maximum of their tokens and
+    attend to these (with `own_tokens` False also to earlier ones), `layers` blocks let patches hear
+    each other, tokens hear their patch and those before, and the newest token gives the forecast.
 
     With `independent` each channel is a sequence of its own, with patches of its own; `tokens`
     embeds the bins, and not the values; `normalised` takes the mean and the standard deviation from

@@ -16,14 +16,14 @@ LOWS = ("s4d", "mamba")
 
 @dataclass(kw_only=True)
 class HiSS(TorchForecaster):
-    """x(t+j) = x(t) + s(j) · (W h(t) + b)(j) for j = 1 … `chunk`, h(t) after the chunk ending at t.
+    """Hierarchical state-space model (Bhirangi et al., arXiv 2402.10211): chunk after chunk.
 
-    Hierarchical state-space model (Bhirangi et al., arXiv 2402.10211), there for sensors and here
-    for forecasts: a chunk predicts the next. The low level, `low_layers` layers of S4D or Mamba,
-    hears the states of one chunk and their differences, and begins anew at each chunk; the high
-    level, `layers` layers of Mamba-2, hears the low level's last word on each. s(j) is the root
-    mean square change of a state in j sampling intervals. Adam trains it on windows of 2 · `chunks`
-    chunks of true states, `updates[0]` times, and then `updates[1]` times on free runs of
+    x(t+j) = x(t) + s(j) · (W h(t) + b)(j) for j = 1 … `chunk`, h(t) after the chunk ending at t. It
+    was made for sensors; here a chunk predicts the next. The low level, `low_layers` layers of S4D
+    or Mamba, hears the states of one chunk and their differences, and begins anew at each chunk;
+    the high level, `layers` layers of Mamba-2, hears the low level's last word on each. s(j) is the
+    root mean square change of a state in j sampling intervals. Adam trains it on windows of 2 ·
+    `chunks` chunks of true states, `updates[0]` times, and then `updates[1]` times on free runs of
     `unrolled` chunks after `chunks`, with gradients through the whole run.
 
     63,000 parameters by default in 3 dimensions; time: updates · batch · chunks · parameters,

@@ -16,14 +16,15 @@ from models._torch_model import TorchForecaster, changes, stages
 
 @dataclass(kw_only=True)
 class Transformer(TorchForecaster):
-    """x(t+1) = x(t) + s · (W z(t) + b), z(t) from causal attention over the states up to t.
+    """Causal transformer (Vaswani et al. 2017), a token a state, that forecasts step by step.
 
-    s is the root mean square change of each state in a sampling interval. Each of `layers` layers
-    is attention of `heads` heads over the last `window` tokens, with rotary positions, and two
-    dense layers with `ratio` · `width` units between them, each after a norm (RMSNorm) and added to
-    its input. Keys and values are remembered in a forecast, so its time is linear. Adam trains it
-    `updates` times on windows of true states; updates on its own free runs after that
-    gave no better checkpoint in four fits.
+    x(t+1) = x(t) + s · (W z(t) + b), z(t) from attention over the states up to t. s is the root
+    mean square change of each state in a sampling interval. Each of `layers` layers is attention of
+    `heads` heads over the last `window` tokens, with rotary positions, and two dense layers with
+    `ratio` · `width` units between them, each after a norm (RMSNorm) and added to its input. Keys
+    and values are remembered in a forecast, so its time is linear. Adam trains it `updates` times
+    on windows of true states; updates on its own free runs after that gave no better checkpoint in
+    four fits.
 
     About layers · (4 + 2 · ratio) · width² parameters; time: updates · batch · steps heard ·
     parameters, whatever the length of the data. On 6000 points of Lorenz (other trajectories than
@@ -69,9 +70,10 @@ class Transformer(TorchForecaster):
 
 @dataclass(kw_only=True)
 class PatchTransformer(TorchForecaster):
-    """x(t+j) = x(t) + s(j) · (W z(t) + b)(j) for j = 1 … `horizon`, z(t) from patches up to t.
+    """A transformer over patches of each coordinate, the architecture of Panda (Lai et al. 2025).
 
-    A token is `patch` successive values of one coordinate, with a learned vector that says of which
+    x(t+j) = x(t) + s(j) · (W z(t) + b)(j) for j = 1 … `horizon`, z(t) from patches up to t. A token
+    is `patch` successive values of one coordinate, with a learned vector that says of which
     coordinate. Each layer is attention over the earlier patches of the coordinate, with rotary
     positions, attention over the coordinates of a patch, and two dense layers, each after a norm
     (RMSNorm) and added to its input. s(j) is the root mean square change of a coordinate in j
