@@ -138,8 +138,12 @@ def section(rows: "Mapping[str, pd.DataFrame]", figures: "pd.DataFrame") -> Iter
         if (part["metric"] == PRIMARY).any()
     }
     for claim, found in tested(_tables(rows, figures)):
-        said = [verdict(each) for _, each in found]
+        asked = [(prediction, each) for prediction, each in found if each.systems]
+        absent = [prediction for prediction, each in found if not each.systems]
+        said = [verdict(each) for _, each in asked]
         counts = {word: said.count(word) for word in dict.fromkeys(said)}
+        summary = ", ".join(f"{word} {count}" for word, count in counts.items()) or "nothing yet"
+        yield f"**{claim.source}**: {claim.text}. Rows say: {summary}.{_without(absent)}\n"
         lines = [
             {
                 "suite": prediction.suite,
@@ -147,21 +151,25 @@ def section(rows: "Mapping[str, pd.DataFrame]", figures: "pd.DataFrame") -> Iter
                 "should be ahead": prediction.better,
                 "of": prediction.worse,
                 "is ahead by": _told(prediction, each),
-                "wins : losses": f"{each.wins} : {each.losses}" if each.systems else "",
+                "wins : losses": f"{each.wins} : {each.losses}",
                 "p": p_value(each.p_value),
                 "by windows": _told_by_windows(prediction, windows),
                 "rows say": word,
             }
-            for (prediction, each), word in zip(found, said, strict=True)
+            for (prediction, each), word in zip(asked, said, strict=True)
         ]
-        summary = ", ".join(f"{word} {count}" for word, count in counts.items())
-        yield f"**{claim.source}**: {claim.text}. Rows say: {summary}.\n"
-        yield as_text(pd.DataFrame(lines), "markdown")
+        if lines:
+            yield as_text(pd.DataFrame(lines), "markdown")
+
+
+def _without(absent: list[Prediction]) -> str:
+    if not absent:
+        return ""
+    pairs = ", ".join(f"{each.better} and {each.worse} (`{each.suite}`)" for each in absent)
+    return f" There are no rows of both {pairs}."
 
 
 def _told(prediction: Prediction, found: Difference) -> str:
-    if not found.systems:
-        return ""
     if prediction.metric != SECONDS:
         return found.numbers()
     median, low, high = (float(np.exp(x)) for x in (found.median, found.low, found.high))

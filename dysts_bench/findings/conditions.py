@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dysts_bench import published
-from dysts_bench.findings.contest import Contest, chaotic_rows, contest, median_of, p_value
+from dysts_bench.findings.contest import (
+    Contest,
+    chaotic_rows,
+    contest,
+    median_of,
+    p_value,
+    windows_of,
+)
+from dysts_bench.findings.differences import told_by_windows
 from dysts_bench.leaderboard import as_text
 
 if TYPE_CHECKING:
@@ -104,13 +112,17 @@ def lengths(rows: "pd.DataFrame") -> Iterator[str]:
 
     lines = []
     for points in sorted(rows["n_points"].unique()):
-        found = contest(chaotic_rows(rows[rows["n_points"] == points])).whole()
+        own = chaotic_rows(rows[rows["n_points"] == points])
+        found = contest(own).whole()
         if not found.empty:
-            lines.append({"points to train": f"{points:,}"} | found.first())
+            told = "{} : {}".format(*told_by_windows(windows_of(own), *found.models[:2]))
+            line = {"points to train": f"{points:,}"} | found.first()
+            lines.append(line | {"first : next, by windows": told})
     yield (
         "## By data length\n\n"
         "Suite `scaling` ([more of it](scaling.md)): forecasts of the same systems, of up to ten "
         "Lyapunov times, from more and more points; models in several sizes. On so few systems the "
-        "tests can tell little.\n"
+        "tests can tell little; by windows, on how many systems their own windows tell the first "
+        "and the next apart, and which is ahead.\n"
     )
     yield as_text(pd.DataFrame(lines), "markdown")
