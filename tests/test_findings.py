@@ -117,6 +117,15 @@ def test_the_first_is_told_with_whom_the_test_cannot_tell_from_it() -> None:
     assert found.models[-1] == "c"
 
 
+def test_subsets_are_shown_that_bring_models() -> None:
+    rows = frame({"esn": [1.0] * 6, "lstm": [2.0] * 4, "gru": [3.0] * 2, "nvar": [4.0] * 2})
+    found = contest(chaotic_rows(rows))
+    subsets = {"two": NAMES[:2], "three": NAMES[:3], "four": NAMES[:4], "more": NAMES}
+    brought = {name: set(part.scores.columns) for name, part in found.widening(subsets)}
+    assert brought == {"four": {"esn", "lstm"}, "two": {"esn", "lstm", "gru", "nvar"}}
+    assert set(found.whole().scores.columns) == {"esn"}
+
+
 def test_windows_of_a_system_tell_two_models_apart_on_it() -> None:
     def on(name: str, ahead: float) -> list:
         steps = [1.0 + w / 8 for w in range(12)]

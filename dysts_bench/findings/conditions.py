@@ -16,10 +16,12 @@ from dysts_bench.findings.contest import (
 )
 from dysts_bench.findings.differences import told_by_windows
 from dysts_bench.leaderboard import as_text
+from dysts_bench.task import read_suite
 
 if TYPE_CHECKING:
     import pandas as pd
 
+STANDARD = "standard"
 TRACKS = {
     "limited": "600 points to train",
     "noisy_5": "observation noise of 5 %",
@@ -44,9 +46,20 @@ def tracks(standard: "pd.DataFrame", others: "Mapping[str, pd.DataFrame]") -> It
 
 
 def _track(suite: str, standard: "pd.DataFrame", rows: "pd.DataFrame") -> Iterator[str]:
+    before, after = (contest(chaotic_rows(part)) for part in (standard, rows))
+    change = paired_change(standard, rows)
+    yield f"### `{suite}`: {TRACKS.get(suite, suite)}\n"
+    yield from _beside(before, after.whole(), change)
+    for name, part in after.widening(read_suite(STANDARD).subsets):
+        yield f"The slow models, too, on subset `{name}`:\n"
+        yield from _beside(before, part, change)
+
+
+def _beside(before: Contest, after: Contest, change: "pd.DataFrame") -> Iterator[str]:
+    """Sentences and a table of the systems and models of `after` that `before` has as well."""
     import pandas as pd
 
-    before, after = (contest(chaotic_rows(part)).whole() for part in (standard, rows))
+    before = before.on(after.scores.index)
     systems = after.scores.index.intersection(before.scores.index)
     models = [model for model in after.scores if model in before.scores]
     if min(len(systems), len(models)) < 2:
@@ -55,7 +68,6 @@ def _track(suite: str, standard: "pd.DataFrame", rows: "pd.DataFrame") -> Iterat
         Contest(each.scores.loc[systems, models], each.ended.loc[systems, models])
         for each in (before, after)
     )
-    change = paired_change(standard, rows).reindex(index=systems)
     lines = []
     for i, model in enumerate(after.models):
         gap = after.gaps[i] if i < len(after.gaps) else None
@@ -66,7 +78,7 @@ def _track(suite: str, standard: "pd.DataFrame", rows: "pd.DataFrame") -> Iterat
                 "place": f"{i + 1} (was {before.models.index(model) + 1})",
                 "in standard": before.median(model),
                 "here": after.median(model),
-                "change": median_of(change[model]),
+                "change": median_of(change[model].reindex(systems)),
                 "kept": median_of(kept(before.scores[model], after.scores[model])),
                 "ahead of the next by": gap.numbers() if gap else "",
                 "p": p_value(gap.p_value) if gap else "",
@@ -75,7 +87,6 @@ def _track(suite: str, standard: "pd.DataFrame", rows: "pd.DataFrame") -> Iterat
     # Where only an order is asked for, a failure is a time of 0.
     order = published.agreement(before.scores.clip(lower=0.0), after.scores.clip(lower=0.0))
     low, high = order.kendall_interval
-    yield f"### `{suite}`: {TRACKS.get(suite, suite)}\n"
     yield (
         f"{len(models)} models on {len(systems)} systems. {after.lead()} The order of the medians "
         f"has a Kendall rank correlation of {order.kendall:.2f} [{low:.2f}, {high:.2f}] with that "

@@ -1,6 +1,6 @@
 """Models side by side on systems: their scores, who is first, and numbers as text."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -37,6 +37,16 @@ class Contest:
     def whole(self) -> "Contest":
         """The models that were asked on all systems."""
         return self.on(self.scores.index)
+
+    def widening(self, subsets: Mapping[str, Sequence[str]]) -> "Iterator[tuple[str, Contest]]":
+        """The subsets of systems, widest first, on which there are models that neither all systems
+        nor a wider one have."""
+        seen = set(self.whole().scores.columns)
+        for name, systems in sorted(subsets.items(), key=lambda subset: -len(subset[1])):
+            part = self.on(systems)
+            if len(part.scores) == len(systems) and not set(part.scores.columns) <= seen:
+                seen |= set(part.scores.columns)
+                yield name, part
 
     @property
     def empty(self) -> bool:

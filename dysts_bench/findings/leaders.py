@@ -40,19 +40,16 @@ FAMILIES = {
 
 
 def overall(rows: "pd.DataFrame", suite: Suite, figure: str) -> Iterator[str]:
-    """All chaotic systems; the widest subset that more models ran on; systems without chaos."""
+    """All chaotic systems; subsets that more models ran on; systems without chaos."""
     chaotic, calm = chaotic_rows(rows), calm_rows(rows)
     every, windows = contest(chaotic), windows_of(chaotic)
     whole = every.whole()
     yield f"## Who leads\n\n### All chaotic systems\n\n![Mean ranks]({figure})\n"
     yield from _ranking(whole, windows)
-    for name, systems in sorted(suite.subsets.items(), key=lambda subset: -len(subset[1])):
-        part = every.on(systems)
-        if part.scores.shape[1] > whole.scores.shape[1]:
-            yield f"### The slow models, too: subset `{name}`\n"
-            yield from _ranking(part, windows)
-            yield from by_family(part, name)
-            break
+    for name, part in every.widening(suite.subsets):
+        yield f"### The slow models, too: subset `{name}`\n"
+        yield from _ranking(part, windows)
+        yield from by_family(part, name)
     if len(calm):
         yield "### Systems that are not chaotic\n\nScores are in periods.\n"
         yield from _ranking(contest(calm, "periods").whole(), windows_of(calm))
