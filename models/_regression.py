@@ -91,7 +91,7 @@ class Regression:
             solved = np.linalg.solve(reduced[:count, :count], reduced[:count, count:])
             yield ridges[0], solved / self.scale[:, None]
             return
-        left, singular, right = np.linalg.svd(self.triangle, full_matrices=False)
+        left, singular, right = _svd(self.triangle)
         moments = left.T @ self.moments
         for ridge in ridges:
             shrunk = singular / (singular**2 + ridge)
@@ -102,3 +102,22 @@ def _root_mean(squares: Float[np.ndarray, "features"], rows: int) -> Float[np.nd
     scale = np.sqrt(squares / rows)
     scale[scale == 0] = 1.0  # a constant zero: its weight will be zero
     return scale
+
+
+def _svd(
+    matrix: Float[np.ndarray, "rank features"],
+) -> tuple[
+    Float[np.ndarray, "rank least"], Float[np.ndarray, "least"], Float[np.ndarray, "least features"]
+]:
+    """Singular values and vectors, whatever it takes.
+
+    LAPACK's divide and conquer is three times as fast as its QR iteration, but gives up on some matrices
+    whose columns are collinear up to rounding.
+    """
+    try:
+        left, singular, right = np.linalg.svd(matrix, full_matrices=False)
+    except np.linalg.LinAlgError:
+        from scipy.linalg import svd
+
+        left, singular, right = svd(matrix, full_matrices=False, lapack_driver="gesvd")
+    return left, singular, right

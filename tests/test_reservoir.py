@@ -160,6 +160,23 @@ def test_one_ridge_alone_has_the_solution_it_has_among_others() -> None:
 # ------------------------------------------------------------------------------------------ NVAR
 
 
+def test_a_matrix_on_which_divide_and_conquer_gives_up_is_solved_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(4)
+    regression = Regression.of(rng.normal(size=(50, 6)), rng.normal(size=(50, 2)))
+    expected = list(regression.solutions((1e-9, 1.0)))
+
+    def gives_up(*_: object, **__: object) -> None:
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr(np.linalg, "svd", gives_up)  # as on 210 features of a real system
+    for (ridge, weights), (_, before) in zip(
+        regression.solutions((1e-9, 1.0)), expected, strict=True
+    ):
+        assert weights == pytest.approx(before, rel=1e-10), ridge
+
+
 def test_library_lists_every_monomial_once() -> None:
     library = Library.build(dim=2, taps=2, stride=3, degree=3)
     x = np.random.default_rng(0).standard_normal((1, 30, 2))
