@@ -111,8 +111,8 @@ def _svd(
 ]:
     """Singular values and vectors, whatever it takes.
 
-    LAPACK's divide and conquer is three times as fast as its QR iteration, but gives up on some matrices
-    whose columns are collinear up to rounding.
+    LAPACK's divide and conquer is three times as fast as its QR iteration, but gives up on some
+    matrices whose columns are collinear up to rounding.
     """
     try:
         left, singular, right = np.linalg.svd(matrix, full_matrices=False)
