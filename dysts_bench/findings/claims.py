@@ -126,11 +126,11 @@ def section(rows: "Mapping[str, pd.DataFrame]", figures: "pd.DataFrame") -> Iter
         "model is ahead of the second. By how much it is, on the systems of both; p after Holm "
         "over a table. By windows: on how many systems their own windows tell the two apart, for "
         "the prediction and against it. Presets named `gilpin2023` repeat that study's settings; "
-        "scores of its own are marked as published. sMAPE is from 0 to 200; seconds are those of "
-        "a whole fit, search for hyperparameters included, on one core, and compared by their "
-        "ratio. Our networks are small and briefly trained ([budget](budget.md)): a prediction "
-        "that fails for them says nothing of larger ones. More on the studies: "
-        "[reproduction](reproduction.md).\n"
+        "scores of its own, from other initial states, are marked as published. sMAPE is from 0 "
+        "to 200; seconds are those of a whole fit, search for hyperparameters included, on one "
+        "core, and compared by their ratio. Our networks are small and briefly trained "
+        "([budget](budget.md)): a prediction that fails for them says nothing of larger ones. "
+        "More on the studies: [reproduction](reproduction.md).\n"
     )
     windows = {
         suite: windows_of(chaotic_rows(part))

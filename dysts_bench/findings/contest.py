@@ -78,10 +78,15 @@ class Contest:
         ]
 
     @property
+    def all_alike(self) -> bool:
+        """Whether the test tells no two apart."""
+        return not (self.ranking.p_values < LEVEL).any()
+
+    @property
     def beside_the_first(self) -> str:
         """The models that the test does not tell from the first."""
-        if not (self.ranking.p_values < LEVEL).any():
-            return "any (no two are told apart)"
+        if self.all_alike:
+            return "all (no two are told apart)"
         rest = zip(self.models[1:], self.ranking.p_values[0, 1:], strict=True)
         return ", ".join(name for name, p in rest if p >= LEVEL)
 
@@ -100,6 +105,8 @@ class Contest:
         """Sentences on the first model, and those that the test does not tell from it."""
         first, second = self.models[:2]
         told = f"First by mean rank is {first}: {self.gaps[0].told(first, second, self.unit)}."
+        if self.all_alike:
+            return f"{told} No two are told apart."
         rest = self.beside_the_first
         return f"{told} Not told from the first: {rest}." if rest else told
 

@@ -61,9 +61,9 @@ class Difference:
         """The same, from the other entry's side."""
         return replace(
             self,
-            median=-self.median,
-            low=-self.high,
-            high=-self.low,
+            median=0.0 - self.median,  # not -0
+            low=0.0 - self.high,
+            high=0.0 - self.low,
             wins=self.losses,
             losses=self.wins,
         )
