@@ -219,6 +219,7 @@ def _searches(cells: "pd.DataFrame") -> Iterator[str]:
                 "chooses": ", ".join(sorted({name for each in found for name in each})),
                 "lists": ", ".join(f"{name} {count}" for name, count in offered.items()),
                 "cells": len(found),
+                "at an end of its list": _at_ends(settings),
                 "different choices": choices.nunique(),
                 "share of the commonest": f"{choices.value_counts(normalize=True).iloc[0]:.0%}",
                 "fit s, median": own["fit_seconds"].median(),
@@ -234,10 +235,39 @@ def _searches(cells: "pd.DataFrame") -> Iterator[str]:
         "seconds of the whole fit. It does not record how many candidates were fitted, nor the "
         "seconds of each: a budget of trials times seconds cannot be read off rows. What can: "
         f"budgets are not equal, from {least['fit s, median']:.2g} seconds ({least['model']}) to "
-        f"{most['fit s, median']:.3g} ({most['model']}) in the median, and whether a search "
-        "mattered, by how different its choices are from system to system.\n"
+        f"{most['fit s, median']:.3g} ({most['model']}) in the median; whether a search mattered, "
+        "by how different its choices are from system to system; and whether it was wide enough, "
+        "by how often a number was chosen that is the least or the largest on its list.\n"
     )
     yield as_text(table, "markdown")
+
+
+def _at_ends(settings: list[dict[str, Any]]) -> str:
+    """How often a number was chosen from an end of its list, of lists of three numbers or more.
+
+    The list of `ridge` is `ridges`, that of `lags` has its own name. A list that some choice is
+    not on is none of alternatives, but, say, of the lengths of stages.
+    """
+    chosen = [(each, name) for each in settings for name in each.get("chosen") or {}]
+    told = []
+    for name in dict.fromkeys(name for _, name in chosen):
+        choices = [
+            (each["chosen"][name], each.get(f"{name}s", each.get(name)))
+            for each, known in chosen
+            if known == name
+        ]
+        if all(_is_grid(offered) and value in offered for value, offered in choices):
+            ends = [value in (min(offered), max(offered)) for value, offered in choices]
+            told.append(f"{name} {sum(ends) / len(ends):.0%}")
+    return ", ".join(told)
+
+
+def _is_grid(offered: Any) -> bool:
+    return (
+        isinstance(offered, list)
+        and len(offered) > 2
+        and all(isinstance(one, int | float) for one in offered)
+    )
 
 
 # ---- reading and writing ---------------------------------------------------------------------

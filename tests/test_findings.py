@@ -28,6 +28,7 @@ from dysts_bench.findings.differences import (
 from dysts_bench.leaderboard import PRIMARY, leaderboard, matrix
 from dysts_bench.records import to_frame
 
+CHOSEN = '{"chosen": {"ridge": 0.1, "taps": 2}, "ridges": [0.1, 1.0, 10.0]}'
 NAMES = ("Lorenz", "Rossler", "Chua", "Duffing", "Halvorsen", "Chen", "Lorenz84", "Rucklidge")
 NAMES += ("SprottA", "SprottB", "SprottC", "SprottD", "SprottE", "SprottF", "SprottG", "SprottH")
 
@@ -285,7 +286,7 @@ def test_costs_are_sums_over_cells_and_the_full_run_is_their_mean_times_its_cell
         [
             frame({"esn": [1.0, 2.0]}, **facts),
             frame({"esn": [1.0, 2.0]}, window=1, **facts),  # the same cells
-            frame({"nvar": [1.0, 2.0]}, hyperparameters='{"chosen": {"taps": 2}}', **facts),
+            frame({"nvar": [1.0, 2.0]}, hyperparameters=CHOSEN, **facts),
         ]
     )
     cells = budget_page.cells_of(rows)
@@ -295,6 +296,7 @@ def test_costs_are_sums_over_cells_and_the_full_run_is_their_mean_times_its_cell
     # 135 systems with three seeds of 36 seconds, and one of nvar, which draws nothing
     assert "| esn | 2 | 2 | 405 | 4.05 | [4.05, 4.05] | 36 |" in text
     assert "| nvar | 2 | 2 | 135 | 1.35 | [1.35, 1.35] | 36 |" in text
-    assert "| nvar | taps |  | 2 | 1 | 100% | 36 |" in text
+    # one of three ridges, the least; taps has no list of its own
+    assert "| nvar | ridge, taps | ridges 3 | 2 | ridge 100% | 1 | 100% | 36 |" in text
     assert budget_page.family("darts_theta:gilpin2023") == "darts adapter"
     assert budget_page.family("my_model") == "other"
