@@ -248,26 +248,24 @@ def _at_ends(settings: list[dict[str, Any]]) -> str:
     The list of `ridge` is `ridges`, that of `lags` has its own name. A list that some choice is
     not on is none of alternatives, but, say, of the lengths of stages.
     """
-    chosen = [(each, name) for each in settings for name in each.get("chosen") or {}]
+    choices: dict[str, list[tuple[Any, list[Any]]]] = {}
+    for each in settings:
+        for name, value in (each.get("chosen") or {}).items():
+            choices.setdefault(name, []).append((value, _grid(each, name)))
     told = []
-    for name in dict.fromkeys(name for _, name in chosen):
-        choices = [
-            (each["chosen"][name], each.get(f"{name}s", each.get(name)))
-            for each, known in chosen
-            if known == name
-        ]
-        if all(_is_grid(offered) and value in offered for value, offered in choices):
-            ends = [value in (min(offered), max(offered)) for value, offered in choices]
+    for name, own in choices.items():
+        if all(value in offered for value, offered in own):
+            ends = [value in (min(offered), max(offered)) for value, offered in own]
             told.append(f"{name} {sum(ends) / len(ends):.0%}")
     return ", ".join(told)
 
 
-def _is_grid(offered: Any) -> bool:
-    return (
-        isinstance(offered, list)
-        and len(offered) > 2
-        and all(isinstance(one, int | float) for one in offered)
-    )
+def _grid(settings: dict[str, Any], name: str) -> list[Any]:
+    """Three numbers or more from which a hyperparameter was chosen; empty for anything else."""
+    offered = settings.get(f"{name}s", settings.get(name))
+    if not isinstance(offered, list) or len(offered) < 3:
+        return []
+    return offered if all(isinstance(one, int | float) for one in offered) else []
 
 
 # ---- reading and writing ---------------------------------------------------------------------
