@@ -15,6 +15,7 @@ from dysts_bench.findings.contest import (
     windows_of,
 )
 from dysts_bench.findings.differences import told_by_windows
+from dysts_bench.findings.leaders import first_by_equations
 from dysts_bench.leaderboard import as_text
 from dysts_bench.task import read_suite
 
@@ -90,7 +91,7 @@ def _beside(before: Contest, after: Contest, change: "pd.DataFrame") -> Iterator
     yield (
         f"{len(models)} models on {len(systems)} systems. {after.lead()} The order of the medians "
         f"has a Kendall rank correlation of {order.kendall:.2f} [{low:.2f}, {high:.2f}] with that "
-        "of `standard`.\n"
+        f"of `standard`. {first_by_equations(after)}\n"
     )
     yield as_text(pd.DataFrame(lines), "markdown")
 

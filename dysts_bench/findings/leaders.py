@@ -188,6 +188,17 @@ def by_kind(rows: "pd.DataFrame") -> Iterator[str]:
             yield as_text(pd.DataFrame(medians), "markdown")
 
 
+def first_by_equations(found: Contest) -> str:
+    """A sentence on who is first for each kind of equations."""
+    told = []
+    for name, systems in systems_by("equations", found.scores.index).items():
+        group = found.on(systems)
+        if not group.empty:
+            first = group.models[0]
+            told.append(f"{name} ({len(group.scores)} systems): {first}, {group.median(first)}")
+    return f"First by mean rank, by the kind of equations: {'; '.join(told)}."
+
+
 def by_metric(rows: "pd.DataFrame") -> Iterator[str]:
     """Who is first on all chaotic systems by each metric of `rows`."""
     import pandas as pd

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from dysts_bench.findings.contest import Contest, chaotic_rows, contest, windows_of
+from dysts_bench.findings.conditions import kept
+from dysts_bench.findings.contest import Contest, chaotic_rows, contest, median_of, windows_of
 from dysts_bench.findings.differences import told_by_windows
 from dysts_bench.findings.difficulty import Correlation
-from dysts_bench.findings.leaders import FAMILIES, NETWORKS
+from dysts_bench.findings.leaders import FAMILIES, NETWORKS, first_by_equations
 from dysts_bench.findings.reliability import lasting
-from dysts_bench.groups import systems_by
 from dysts_bench.leaderboard import leaderboard
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def in_short(
         return
     yield f"- All chaotic systems, suite `standard`. {whole.lead()}"
     yield from _networks(every, chaotic)
-    yield from _equations(whole)
+    yield f"- {first_by_equations(whole)}"
     reached = lasting(standard, TWO_DOZEN)
     told = ", ".join(f"{model} on {count} of {known}" for model, (count, known) in reached.items())
     yield (
@@ -44,7 +44,7 @@ def in_short(
     for suite, rows in tracks.items():
         found = contest(chaotic_rows(rows)).whole()
         if not found.empty:
-            yield f"- Suite `{suite}`. {found.lead()}"
+            yield f"- Suite `{suite}`. {found.lead()} {_left(whole, found)}"
     yield from _hard(correlations)
     yield from _front(leaderboard(standard))
 
@@ -71,14 +71,16 @@ def _networks(every: Contest, rows: "pd.DataFrame") -> Iterator[str]:
     )
 
 
-def _equations(whole: Contest) -> Iterator[str]:
-    told = []
-    for name, systems in systems_by("equations", whole.scores.index).items():
-        group = whole.on(systems)
-        if not group.empty:
-            first = group.models[0]
-            told.append(f"{name} ({len(group.scores)} systems): {first}, {group.median(first)}")
-    yield f"- First by mean rank, by the kind of equations: {'; '.join(told)}."
+def _left(whole: Contest, found: Contest) -> str:
+    """What the first of each keep of their times, on the systems of both."""
+    systems = whole.scores.index.intersection(found.scores.index)
+    firsts = dict.fromkeys([whole.models[0], found.models[0]])
+    told = [
+        f"{model} {median_of(kept(whole.scores[model][systems], found.scores[model][systems]))}"
+        for model in firsts
+        if model in whole.scores and model in found.scores
+    ]
+    return f"Of its time in `standard` a model keeps: {', '.join(told) or 'unknown'}."
 
 
 def _front(board: "pd.DataFrame") -> Iterator[str]:
