@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PAGE = ROOT / "docs" / "findings.md"
 RANKS = ROOT / "docs" / "findings_ranks.svg"
+TRACKS = ROOT / "docs" / "findings_tracks.svg"
 COST = ROOT / "docs" / "findings_cost.svg"
 STANDARD, STUDY, SCALING = "standard", "gilpin2023", "scaling"
 # Of suite `standard`, beside the primary one: errors, and invariants of free runs.
@@ -69,7 +70,7 @@ def page(rows: "Mapping[str, pd.DataFrame]", published_2023: "pd.DataFrame") -> 
             *leaders.overall(standard, read_suite(STANDARD), RANKS.name),
             *leaders.by_kind(standard),
             *leaders.by_metric(standard),
-            *conditions.tracks(standard, tracks),
+            *conditions.tracks(standard, tracks, TRACKS.name),
             *(conditions.lengths(rows[SCALING]) if SCALING in rows else ()),
             *(recurrences.section(rows[SCALING]) if SCALING in rows else ()),
             *reliability.reaches(standard),
@@ -99,6 +100,9 @@ def main() -> None:
     records.write_atomically(PAGE, page(rows, published.load(RESULTS, STUDY)))
     standard = rows[STANDARD]
     figures.save(plots.critical_differences(compare(standard)), RANKS)
+    tracks = {suite: rows[suite] for suite in conditions.TRACKS if len(rows[suite])}
+    if tracks:
+        figures.save(conditions.tracks_figure(standard, tracks), TRACKS)
     figures.save(plots.cost(leaderboard(standard), PRIMARY, "Lyapunov times"), COST)
 
 

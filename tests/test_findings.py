@@ -107,6 +107,16 @@ def test_the_change_is_that_of_the_same_windows_and_seeds() -> None:
     assert kept.to_list() == [0.5, 0.0]
 
 
+def test_the_figure_of_tracks_has_models_that_are_in_every_suite() -> None:
+    pytest.importorskip("matplotlib")
+    standard = frame({"esn": [4.0, 5.0, 6.0], "nvar": [7.0] * 3, "drift": [0.0] * 3})
+    noisy = frame({"esn": [1.0, 2.0, 3.0], "drift": [0.0] * 3})
+    [axes] = conditions.tracks_figure(standard, {"noisy_5": noisy}).axes
+    [(line, _, bars)] = axes.containers
+    assert axes.containers[0].get_label() == "esn" and line.get_ydata().tolist() == [5.0, 2.0]
+    assert [bar[:, 1].tolist() for bar in bars[0].get_segments()] == [[4.0, 6.0], [1.0, 3.0]]
+
+
 def test_the_first_is_told_with_whom_the_test_cannot_tell_from_it() -> None:
     steps = [1.0 + i / 10 for i in range(16)]
     near = [x + (0.1 if i % 2 else -0.1) for i, x in enumerate(steps)]

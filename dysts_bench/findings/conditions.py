@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dysts_bench import published
+from dysts_bench import figures, published
 from dysts_bench.findings.contest import (
     Contest,
     chaotic_rows,
@@ -21,8 +21,10 @@ from dysts_bench.task import read_suite
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 STANDARD = "standard"
+DRAWN = 8  # models in a figure
 TRACKS = {
     "limited": "600 points to train",
     "noisy_5": "observation noise of 5 %",
@@ -31,12 +33,14 @@ TRACKS = {
 }
 
 
-def tracks(standard: "pd.DataFrame", others: "Mapping[str, pd.DataFrame]") -> Iterator[str]:
+def tracks(
+    standard: "pd.DataFrame", others: "Mapping[str, pd.DataFrame]", figure: str
+) -> Iterator[str]:
     """Suites with the test windows of `standard`, beside it; `others` are rows by suite."""
     if not others:
         return
     yield (
-        "## Noise, few data, one coordinate\n\n"
+        f"## Noise, few data, one coordinate\n\n![Medians by suite]({figure})\n\n"
         "The same test windows in suites of their own, on the chaotic systems that both have. The "
         "change is that of the same windows and seeds: its median over windows, then over seeds, "
         "then over systems. Kept is the median over systems of the value's share of that in "
@@ -94,6 +98,35 @@ def _beside(before: Contest, after: Contest, change: "pd.DataFrame") -> Iterator
         f"of `standard`. {first_by_equations(after)}\n"
     )
     yield as_text(pd.DataFrame(lines), "markdown")
+
+
+def tracks_figure(standard: "pd.DataFrame", others: "Mapping[str, pd.DataFrame]") -> "Figure":
+    """Medians over all chaotic systems, and their intervals, by suite: a line a model.
+
+    Of the first DRAWN models of `standard` that are in every suite.
+    """
+    suites = {
+        name: contest(chaotic_rows(rows)).whole()
+        for name, rows in {STANDARD: standard, **others}.items()
+    }
+    common = set.intersection(*(set(found.scores.columns) for found in suites.values()))
+    shown = figures.figure(8.0, 5.0)
+    axes = shown.add_subplot(yscale="log", ylabel="valid prediction time (Lyapunov times)")
+    for model in [name for name in suites[STANDARD].models if name in common][:DRAWN]:
+        middles = np.array([found.middle(model)[:3] for found in suites.values()])
+        if (middles > 0).all():
+            median, low, high = middles.T
+            axes.errorbar(
+                list(suites),
+                median,
+                [median - low, high - median],
+                marker="o",
+                capsize=3,
+                label=model,
+            )
+    figures.style(axes)
+    axes.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return shown
 
 
 def paired_change(before: "pd.DataFrame", after: "pd.DataFrame") -> "pd.DataFrame":

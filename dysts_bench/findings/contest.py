@@ -92,14 +92,18 @@ class Contest:
 
     def median(self, model: str) -> str:
         """With its interval, as the leaderboard has them; ≥ where it is a lower bound."""
+        median, low, high, is_bound = self.middle(model)
+        return ("≥ " if is_bound else "") + with_interval(median, low, high)
+
+    def middle(self, model: str) -> tuple[float, float, float, bool]:
+        """The same in numbers: the median, both ends, and whether it is a lower bound."""
         asked = self.scores[model].dropna()
         values, censored = ascending_pair(
             asked.to_numpy(dtype=float), self.ended.loc[asked.index, model].to_numpy(dtype=bool)
         )
         found = float(quantile(values, censored, 0.5))
         low, high = sorted(self.sign * end for end in bootstrap(values, censored))
-        bound = "≥ " if censored[-1] and found == values[-1] else ""
-        return bound + with_interval(self.sign * found, low, high)
+        return self.sign * found, low, high, bool(censored[-1] and found == values[-1])
 
     def lead(self) -> str:
         """Sentences on the first model, and those that the test does not tell from it."""
