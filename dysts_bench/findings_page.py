@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAGE = ROOT / "docs" / "findings.md"
-RANKS = ROOT / "docs" / "findings_ranks.svg"
-TRACKS = ROOT / "docs" / "findings_tracks.svg"
-COST = ROOT / "docs" / "findings_cost.svg"
+RANKS_FIGURE = ROOT / "docs" / "findings_ranks.svg"
+TRACKS_FIGURE = ROOT / "docs" / "findings_tracks.svg"
+COST_FIGURE = ROOT / "docs" / "findings_cost.svg"
 STANDARD, STUDY, SCALING = "standard", "gilpin2023", "scaling"
 # Of suite `standard`, beside the primary one: errors, and invariants of free runs.
 METRICS = (
@@ -67,16 +67,16 @@ def page(rows: "Mapping[str, pd.DataFrame]", published_2023: "pd.DataFrame") -> 
         [
             OPENING,
             *summary.in_short(standard, tracks, correlations),
-            *leaders.overall(standard, read_suite(STANDARD), RANKS.name),
+            *leaders.overall(standard, read_suite(STANDARD), RANKS_FIGURE.name),
             *leaders.by_kind(standard),
             *leaders.by_metric(standard),
-            *conditions.tracks(standard, tracks, TRACKS.name),
+            *conditions.tracks(standard, tracks, TRACKS_FIGURE.name),
             *(conditions.lengths(rows[SCALING]) if SCALING in rows else ()),
             *(recurrences.section(rows[SCALING]) if SCALING in rows else ()),
             *reliability.reaches(standard),
             *claims.section(rows, published_2023),
             *difficulty.section(standard, correlations),
-            *reliability.cost(standard, COST.name),
+            *reliability.cost(standard, COST_FIGURE.name),
             *reliability.seeds(standard),
             *reliability.failures(rows),
         ]
@@ -99,11 +99,11 @@ def main() -> None:
     rows = reference_rows()
     records.write_atomically(PAGE, page(rows, published.load(RESULTS, STUDY)))
     standard = rows[STANDARD]
-    figures.save(plots.critical_differences(compare(standard)), RANKS)
+    figures.save(plots.critical_differences(compare(standard)), RANKS_FIGURE)
     tracks = {suite: rows[suite] for suite in conditions.TRACKS if len(rows[suite])}
     if tracks:
-        figures.save(conditions.tracks_figure(standard, tracks), TRACKS)
-    figures.save(plots.cost(leaderboard(standard), PRIMARY, "Lyapunov times"), COST)
+        figures.save(conditions.tracks_figure(standard, tracks), TRACKS_FIGURE)
+    figures.save(plots.cost(leaderboard(standard), PRIMARY, "Lyapunov times"), COST_FIGURE)
 
 
 if __name__ == "__main__":

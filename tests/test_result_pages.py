@@ -69,7 +69,7 @@ def test_the_page_of_findings_is_that_of_the_reference_results() -> None:
     assert text == findings_page.page(findings_page.reference_rows(), figures), (
         "`make docs` writes it anew"
     )
-    assert findings_page.RANKS.exists() and findings_page.COST.exists()
+    assert findings_page.RANKS_FIGURE.exists() and findings_page.COST_FIGURE.exists()
 
 
 def test_the_page_of_costs_is_that_of_the_reference_results() -> None:

@@ -27,9 +27,9 @@ STANDARD = "standard"
 DRAWN = 8  # models in a figure
 TRACKS = {
     "limited": "600 points to train",
-    "noisy_5": "observation noise of 5 %",
-    "noisy_20": "observation noise of 20 %",
-    "partial": "the first coordinate alone",
+    "noisy_5": "observation noise of 5 %, judged by the clean truth",
+    "noisy_20": "observation noise of 20 %, judged by the clean truth",
+    "partial": "the first coordinate alone, seen and judged",
 }
 
 
