@@ -19,6 +19,7 @@ import sys
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -132,9 +133,13 @@ def load_results(
     in less time and memory. A column is of one type: the annotations of Result, texts as categories
     (a million rows take some 100 MB), numbers float64 with NaN where there is none, or int64 (Int64
     for `window`, which may be absent), truth values boolean. RecordError for a file with other
-    columns.
+    columns, ValueError for columns that there are not.
     """
     import pandas as pd
+
+    if unknown := sorted(set(columns) - set(COLUMNS)):
+        close = get_close_matches(unknown[0], COLUMNS, n=3) or COLUMNS
+        raise ValueError(f"rows have no column {unknown[0]!r}. There are {', '.join(close)}.")
 
     types = {name: kind for name, kind in _pandas_types().items() if name in columns}
     read = {**types, "metric": "category"}  # by which rows are chosen

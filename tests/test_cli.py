@@ -12,8 +12,10 @@ from rich.console import Console
 from tiny_suite import TINY, cli, elsewhere  # noqa: F401
 
 from dysts_bench import display
+from dysts_bench.commands import running
 from dysts_bench.leaderboard import COLUMNS
 from dysts_bench.records import read_csv
+from dysts_bench.store import Store
 
 
 def run_tiny(*arguments, code=0, jobs="0"):
@@ -81,6 +83,16 @@ def test_ones_own_model_ranks_beside_the_reference_without_running_it_again(tmp_
         ("persistence", "reference", 0.5),  # Good is persistence under another name
         ("Good", "local", 0.5),
     }
+
+
+@pytest.mark.parametrize("typed", [["--results", "{}"], ["--results", "{}/"], ["--results={}"]])
+def test_a_manifest_does_not_say_where_on_a_machine_results_lie(tmp_path, monkeypatch, typed):
+    folder = tmp_path / "of" / "mine"
+    given = [word.format(folder) for word in typed]
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/dysts-bench", "run", "--models", "drift", *given])
+    command = running._command(Store(folder / "local" / "tiny"))
+    assert command[:4] == ["dysts-bench", "run", "--models", "drift"]
+    assert " ".join(command[4:]).replace("=", " ") == "--results results"
 
 
 def test_a_model_with_hyperparameters_runs_beside_the_model_without(tmp_path):

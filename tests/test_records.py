@@ -191,6 +191,11 @@ def test_rows_of_some_metrics_or_models_are_those_of_the_whole(tmp_path):
     pd.testing.assert_frame_equal(of_esn, expected)
 
 
+def test_a_column_that_there_is_not_is_answered_with_those_alike(tmp_path):
+    with pytest.raises(ValueError, match=r"no column 'vallue'\. There are value\."):
+        records.load_results(tmp_path, columns=["model", "vallue"])
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
     path = tmp_path / "table.csv"
     records.write_atomically(path, "old")

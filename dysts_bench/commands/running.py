@@ -212,6 +212,20 @@ def _executor(
     return Local(jobs, timeout, memory, slots, runner.wants_gpu, runner.data_of)
 
 
+def _command(store: "Store") -> list[str]:
+    """What was typed, but for where on this machine the results lie: manifests are published."""
+    folder = store.folder.parents[1]
+    option = "--results="
+    return ["dysts-bench"] + [
+        "results"
+        if Path(word) == folder
+        else f"{option}results"
+        if word.startswith(option)
+        else word
+        for word in sys.argv[1:]
+    ]
+
+
 def _carry_out(
     plan: "Plan",
     executor: "Executor",
@@ -225,7 +239,7 @@ def _carry_out(
     from dysts_bench import display, records, runner
     from dysts_bench.dask_cluster import WorkerError
 
-    facts = records.provenance(["dysts-bench", *sys.argv[1:]], runner.catalog_hash(), threads=1)
+    facts = records.provenance(_command(store), runner.catalog_hash(), threads=1)
     done, to_do = len(plan.finished), len(plan.pending) + len(plan.to_rescore)
     every = done + to_do
     try:
