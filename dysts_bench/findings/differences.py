@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESAMPLES = 2000
-_SEED = 0  # of the bootstrap, so that a page can be made again
+SEED = 0  # of the bootstrap, so that a page can be made again
 
 Scores = Float[np.ndarray, " systems"]
 
@@ -97,7 +97,7 @@ def interval(values: Scores) -> tuple[float, float]:
     """95 % interval of the median over systems drawn with replacement; NaN for a single one."""
     if len(values) < 2:
         return np.nan, np.nan
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     drawn = values[rng.integers(0, len(values), (RESAMPLES, len(values)))]
     # No interpolation: between infinities there is nothing.
     low, high = np.quantile(middle(drawn), [0.025, 0.975], method="inverted_cdf")

@@ -14,6 +14,7 @@ from jaxtyping import Float
 import systems as catalog
 from dysts_bench.comparison import LEVEL, holm
 from dysts_bench.findings.contest import chaotic_rows, contest
+from dysts_bench.findings.differences import RESAMPLES, SEED
 from dysts_bench.groups import degree_of
 from dysts_bench.leaderboard import as_text
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 JUDGES = ("sindy", "nvar", "esn", "kernel", "neural_ode", "smap", "analog")
 EXPONENT = "largest exponent times period"
 EXTREMES = 10  # systems, hardest and easiest
-RESAMPLES = 2000
-_SEED = 0  # of the bootstrap, so that a page can be made again
 
 Values = Float[np.ndarray, " systems"]
 
@@ -170,7 +169,7 @@ def correlation(score: Values, fact: Values) -> Correlation:
     if len(one) < 3 or min(len(np.unique(one)), len(np.unique(other))) < 2:
         return Correlation(len(one), np.nan, np.nan, np.nan, np.nan)
     found = spearmanr(rankdata(one), rankdata(other))
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     drawn = rng.integers(0, len(one), (RESAMPLES, len(one)))
     first, second = (rankdata(values[drawn], axis=1) for values in (one, other))
     first, second = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (first, second))

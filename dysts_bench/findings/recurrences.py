@@ -13,14 +13,13 @@ from jaxtyping import Float
 
 import systems as catalog
 from dysts_bench.findings.contest import with_interval
+from dysts_bench.findings.differences import RESAMPLES, SEED
 from dysts_bench.leaderboard import PRIMARY, as_text, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MODEL = "analog"
-RESAMPLES = 2000
-_SEED = 0  # of the bootstrap, so that a page can be made again
 
 
 def section(rows: "pd.DataFrame") -> Iterator[str]:
@@ -67,7 +66,7 @@ def slope(
     95 % interval of that over windows drawn with replacement."""
     x = np.log(points) - np.log(points).mean()
     of_windows = times @ x / (x @ x)  # least squares is linear: the mean's slope is their mean
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     drawn = of_windows[rng.integers(0, len(times), (RESAMPLES, len(times)))].mean(axis=1)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(of_windows.mean()), float(low), float(high)
