@@ -54,7 +54,7 @@ class Result:
     edition: str  # of the catalog
     model: str
     preset: str  # a named preset, or the hyperparameters given, such as "units=300"
-    hyperparameters: str  # JSON; under "chosen" what the model found on validation data
+    hyperparameters: str  # JSON; "chosen" on validation data, in so many "trials"; "parameters"
     seed: int
     window: int | None  # number of the test window; None: the median over windows or free runs
     metric: str

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.optim.adam import adam as update_by_adam
 
-from models._progress import report
+from models._progress import count_trial, report
 from models._tuning import FreeRuns, best_on_free_runs, score
 from models.base import FitError, Forecast, Trajectories, Windows, end_at_divergence
 
@@ -207,6 +207,7 @@ class _Best:
     ) -> None:
         if self.waited >= patience:  # the stage goes on for other problems only
             return
+        count_trial()
         forecast = end_at_divergence(forecast)
         if np.isnan(forecast[:, 0]).all():
             self.waited += 1

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from models._progress import report
+from models._progress import count_trial, report
 from models.base import FitError, Forecast, Trajectories, Windows, end_at_divergence
 
 THRESHOLD = 0.4
@@ -119,6 +119,7 @@ def ranked_on_free_runs(
     for chosen, fitted in trials:
         tried += 1
         report(tried, None, "candidates")
+        count_trial()
         probe = run(fitted, runs.contexts, min(PROBE, runs.truths.shape[1]))
         if runs.most_steps(probe) < NEARLY * most_steps:
             continue  # it can no longer come near the best
@@ -158,6 +159,7 @@ def best_on_continuation(
     seen, truth = whole[:, :-steps], whole[:, -steps:]
 
     def error(trial: Trial[Fitted]) -> float:
+        count_trial()
         forecast = end_at_divergence(run(trial[1], seen, steps))
         with np.errstate(invalid="ignore", divide="ignore"):
             relative = np.abs(forecast - truth) / (np.abs(forecast) + np.abs(truth))

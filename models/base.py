@@ -20,7 +20,7 @@ from typing import Any, ClassVar, TypeVar, final
 import numpy as np
 from jaxtyping import Float
 
-from models._progress import Listener, heard_by, report
+from models._progress import Listener, counted_trials, heard_by, report
 from models._tangent import States, Tangents, growth_rates
 
 # A leading underscore: each argument has a length of its own.
@@ -81,6 +81,10 @@ class Forecaster(ABC):
     context_used_: int | None = None  # steps of context that are looked at; None: all
     chosen_: Mapping[str, Any] = MappingProxyType({})  # hyperparameters found on validation data
     parameters_: int | None = None  # fitted numbers, before too; None: data are kept instead
+    # How often `fit` compared a candidate by forecasts of validation data: settings, or checkpoints
+    # of a training; finalists that are compared again count again. None after `fit_many`, which may
+    # compare those of many fits at once.
+    trials_: int | None = None
 
     @final
     def fit(
@@ -100,11 +104,12 @@ class Forecaster(ABC):
         """
         training = _checked_training(Training(train, dt, validation, seed))
         self._forget()
-        with heard_by(progress):
+        with heard_by(progress), counted_trials() as trials:
             self._fit(
                 training.train, dt=training.dt, validation=training.validation, seed=training.seed
             )
         self.dim_, self.dt_ = training.train.shape[2], training.dt
+        self.trials_ = trials.count
         return self
 
     @final
@@ -192,7 +197,7 @@ class Forecaster(ABC):
     def _forget(self) -> None:
         """Be as before the first fit."""
         self.dim_, self.context_needed_, self.context_used_ = 0, 1, None
-        self.chosen_, self.parameters_ = {}, None
+        self.chosen_, self.parameters_, self.trials_ = {}, None, None
 
     @abstractmethod
     def _predict(self, context: Windows, horizon: int) -> Forecast:
@@ -264,8 +269,8 @@ class Differentiable(Forecaster):
 
 
 def hyperparameters(model: Forecaster) -> dict[str, Any]:
-    """The dataclass fields of `model`; once fitted, what it chose, how many numbers it fitted, and
-    its background.
+    """The dataclass fields of `model`; once fitted, what it chose, among how many, how many numbers
+    it fitted, and its background.
 
     Ready for JSON. Raises TypeError if it is no dataclass, or holds what JSON cannot.
     """
@@ -274,7 +279,11 @@ def hyperparameters(model: Forecaster) -> dict[str, Any]:
     known = {f.name: _plain(getattr(model, f.name)) for f in dataclasses.fields(model)}
     if model.dim_:
         known |= background(model)
-    fitted = {"chosen": _plain(model.chosen_) or None, "parameters": model.parameters_}
+    fitted = {
+        "chosen": _plain(model.chosen_) or None,
+        "trials": model.trials_,
+        "parameters": model.parameters_,
+    }
     return known | {name: value for name, value in fitted.items() if value is not None}
 
 

@@ -200,6 +200,7 @@ def test_hyperparameters_are_fields_and_what_was_chosen_as_json() -> None:
     assert models.hyperparameters(model) == {
         "factor": 3.0,
         "chosen": {"rows": 2, "shape": [2, 50]},
+        "trials": 0,
     }
 
 
@@ -332,6 +333,22 @@ def test_progress_is_heard_by_whoever_asks_and_only_then() -> None:
     count = len(told)
     model.fit(train, dt=0.1)
     assert len(told) == count
+
+
+def test_a_fit_says_how_many_candidates_it_compared() -> None:
+    searching = models.create("linear", lags=(1, 2, 3), ridges=(1e-6, 1e-3))
+    assert searching.trials_ is None  # not fitted
+    assert searching.fit(TRAIN, dt=0.1).trials_ == 6
+    assert models.hyperparameters(searching)["trials"] == 6
+    assert models.create("persistence").fit(TRAIN, dt=0.1).trials_ == 0
+    assert searching.fit(TRAIN, dt=0.1).trials_ == 6  # of this fit, not of both
+    assert all(model.trials_ is None for model in searching.fit_many([models.Training(TRAIN, 0.1)]))
+
+
+def test_a_model_made_of_models_counts_their_candidates_too() -> None:
+    members = {"linear": {"lags": (1, 2), "ridges": (1e-6, 1e-3)}, "persistence": {}}
+    model = models.create("best_of", members=members).fit(TRAIN, dt=0.1)
+    assert model.trials_ == 4 + 2
 
 
 def test_many_fits_leave_the_model_as_it_was_and_keep_the_errors_of_those_that_fail() -> None:

@@ -11,8 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from models import _torch_training as training  # noqa: E402
-from models._progress import heard_by  # noqa: E402
-from models._torch_training import Plan, Problem, Stage, resumable, trained  # noqa: E402
+from models._progress import counted_trials, heard_by  # noqa: E402
+from models._torch_training import KEPT, Plan, Problem, Stage, resumable, trained  # noqa: E402
 from models._tuning import FreeRuns  # noqa: E402
 from models.base import FitError  # noqa: E402
 
@@ -175,6 +175,12 @@ def test_a_stage_ends_when_free_runs_stop_getting_better_and_the_next_goes_on_fr
     assert reached < 400 and told[0][1] == 1010
     assert found.network.level.item() == pytest.approx(1.0, abs=0.06)
     assert abs(chosen["updates"] - reached) <= 50 or chosen["stage"] == 1
+
+
+def test_every_check_is_a_trial_and_so_is_every_finalist() -> None:
+    with counted_trials() as trials:
+        one(linear, rotation(), replace(PLAN, checks=4, patience=4))
+    assert trials.count == len(PLAN.stages) * 4 + KEPT
 
 
 def test_a_stage_may_train_a_part() -> None:
