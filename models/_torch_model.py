@@ -5,16 +5,19 @@ models.base.
 """
 
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import product
+from typing import Any, ClassVar, TypeVar, final
 
 import numpy as np
 from jaxtyping import Float
 
 from models._extras import needing_torch
-from models._tuning import free_runs, split
+from models._tuning import best_on_free_runs, free_runs, split
 from models.base import FitError, Forecast, Forecaster, Training, Trajectories, Windows
+
+Network = TypeVar("Network", bound="TorchForecaster")
 
 
 @dataclass(kw_only=True)
@@ -25,8 +28,14 @@ class TorchForecaster(Forecaster):
     `seconds` is a guard: what is not trained by then stays untrained, and the result depends on the
     machine. With `bfloat16` losses are computed in that, which GPUs are fast in. `device` is where
     it trains: None is a GPU if there is one.
+
+    `search` lists values of other hyperparameters: a network is trained with each combination of
+    these, from the same seed, and the one kept whose free runs on validation data last longest. The
+    preset `searched` of some models has such lists, as many trainings as they make, and costs as
+    many times more.
     """
 
+    search: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     checks: int = 10
     seconds: float | None = None
     bfloat16: bool = False
@@ -38,15 +47,54 @@ class TorchForecaster(Forecaster):
     def _fit(
         self, train: Trajectories, *, dt: float, validation: Trajectories | None, seed: int
     ) -> None:
+        if self.search:
+            self._fit_searched(Training(train, dt, validation, seed))
+            return
         (error,) = self._fit_many([self], [Training(train, dt, validation, seed)])
         if error is not None:
             raise error
+
+    def _fit_searched(self, training: Training) -> None:
+        fit_on, held_out = split(training.train, training.validation)
+        context = max(model._context() for _, model in self._candidates())
+
+        def trials() -> Iterator[tuple[dict[str, Any], TorchForecaster]]:
+            for values, model in self._candidates():
+                try:
+                    yield (
+                        values,
+                        model.fit(fit_on, dt=training.dt, validation=held_out, seed=training.seed),
+                    )
+                except FitError:  # not for this one; if for none, the search says so
+                    continue
+
+        runs = free_runs(held_out, context=min(context, held_out.shape[1] // 3))
+        found, best = best_on_free_runs(trials(), Forecaster.predict, runs)
+        self._adopt((found | {"checkpoint": best.chosen_}, best.trained_))
+        self.context_needed_, self.context_used_ = best.context_needed_, best.context_used_
+
+    def _candidates(self: Network) -> Iterator[tuple[dict[str, Any], Network]]:
+        """Each combination of the values in `search`, and the model that has them."""
+        known = {each.name for each in fields(self)} - {"search"}
+        if wrong := [name for name in self.search if name not in known or not self.search[name]]:
+            raise ValueError(
+                f"search lists values of hyperparameters: {wrong[0]!r} is none of "
+                f"{type(self).__name__}, or has no values"
+            )
+        for values in product(*self.search.values()):
+            found = dict(zip(self.search, values, strict=True))
+            yield found, replace(self, search={}, **found)
+
+    def settled(self: Network) -> Network:
+        return replace(self, search={}, **{name: self.chosen_[name] for name in self.search})
 
     @final
     def _fit_many(
         self, fitted: Sequence[Any], trainings: Sequence[Training]
     ) -> list[FitError | None]:
         """All that are alike in one program; `seconds` are for each of these."""
+        if self.search:
+            return super()._fit_many(fitted, trainings)
         training = needing_torch("_torch_training")
         plan = training.Plan(
             stages=tuple(training.Stage(**stage) for stage in self._stages()),

@@ -92,6 +92,9 @@ class PhyxMamba(TorchForecaster):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
             "cpu": {"updates": (550, 10, 40)},
+            "searched": {
+                "search": {"patch": (5, 10), "rates": ((4e-3, 5e-4), (2e-3, 2.5e-4))},
+            },
             "paper": _PUBLISHED | {"patch": 10, "delay": 7, "dimension": 3, "layers": 4},
             "paper_rossler": _PUBLISHED | {"patch": 5, "delay": 7, "dimension": 3, "layers": 1},
             "paper_lorenz96": _PUBLISHED | {"patch": 5, "delay": 3, "dimension": 4, "layers": 3},

@@ -45,7 +45,16 @@ class Recurrent(TorchForecaster, Differentiable):
     rates: tuple[float, float] = (5e-3, 1e-3)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
-        {"cpu": {"updates": (900, 80)}}
+        {
+            "cpu": {"updates": (900, 80)},
+            "searched": {
+                "search": {
+                    "units": (64, 128),
+                    "updates": ((2500, 200), (5000, 400)),
+                    "rates": ((5e-3, 1e-3), (2e-3, 5e-4)),
+                }
+            },
+        }
     )
 
     def _stages(self) -> list[dict[str, Any]]:

@@ -47,7 +47,12 @@ class Transformer(TorchForecaster):
     rate: float = 2e-3
     checks: int = 5
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({"cpu": {"updates": 500}})
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {
+            "cpu": {"updates": 500},
+            "searched": {"search": {"width": (32, 64), "updates": (1500, 3000)}},
+        }
+    )
 
     def _stages(self) -> list[dict[str, Any]]:
         windows = {"teacher_forced": 2 * self._context()}

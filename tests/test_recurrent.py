@@ -81,6 +81,35 @@ def test_an_orbit_is_learned(cls: type[Recurrent]) -> None:
     assert np.sqrt((error**2).mean()) < 0.1
 
 
+def test_a_search_keeps_the_network_that_runs_best_by_itself() -> None:
+    train, validation = circle(0), circle(1)
+    lists = {"memory": (2, 4), "updates": ((1, 1), (60, 6))}
+    searching = dataclasses.replace(LSTM.small(), search=lists)
+    found = searching.fit(train, dt=1.0, validation=validation, seed=3)
+    alone = found.settled().fit(train, dt=1.0, validation=validation, seed=3)
+    contexts = circle(2)[:, :20]
+    np.testing.assert_array_equal(found.predict(contexts, 30), alone.predict(contexts, 30))
+    values = {name: getattr(alone, name) for name in lists}
+    assert found.chosen_ == values | {"checkpoint": alone.chosen_}
+    assert alone.updates == (60, 6) and not alone.search
+    assert found.parameters_ == alone.parameters_
+    each = [
+        dataclasses.replace(LSTM.small(), memory=memory, updates=updates)
+        .fit(train, dt=1.0, validation=validation, seed=3)
+        .trials_
+        for memory in lists["memory"]
+        for updates in lists["updates"]
+    ]
+    assert found.trials_ == sum(each) + len(each)
+
+
+@pytest.mark.parametrize("lists", [{"unit": (4, 8)}, {"units": ()}, {"search": ({},)}])
+def test_a_search_for_what_there_is_not_says_so(lists: dict[str, Any]) -> None:
+    model = dataclasses.replace(LSTM.small(), search=lists)
+    with pytest.raises(ValueError, match="search lists values of hyperparameters"):
+        model.fit(circle(0), dt=1.0)
+
+
 def test_a_context_shorter_than_the_memory_is_enough() -> None:
     model = fitted(GRU)
     context = torus(2, trajectories=2, times=2, seed=5)
