@@ -16,7 +16,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 22
 	@echo "  variables: PROFILE=quick|standard|full SYSTEMS=Lorenz,Rossler MODELS=nvar,esn JOBS=2"
 
-benchmark: $(VENV)/.zoo ## fit and score the models of PROFILE on every system, print the leaderboard
+benchmark: $(VENV)/.zoo $(if $(filter-out quick,$(PROFILE)),$(VENV)/.darts) ## fit and score the models of PROFILE on every system, print the leaderboard
 	@$(BENCH) run --profile $(PROFILE) --systems $(SYSTEMS) $(if $(MODELS),--models $(MODELS)) --jobs $(JOBS) --results $(RESULTS)
 
 data: $(VENV)/.core ## generate the trajectories of all systems into the cache
@@ -112,6 +112,11 @@ $(VENV)/.core: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.zoo: $(VENV)/.core
 	@echo "installing JAX and PyTorch, which neural networks need"
 	@$(PIP) -e '.[jax,torch]'
+	@touch $@
+
+$(VENV)/.darts: $(VENV)/.zoo
+	@echo "installing darts and its libraries, which models of the larger profiles need"
+	@$(PIP) -e '.[darts,prophet]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core

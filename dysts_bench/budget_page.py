@@ -46,7 +46,8 @@ def page(cells: "Mapping[str, pd.DataFrame]", hardware: Mapping[str, Mapping[str
             *_by_model(there[STANDARD]),
             *_by_suite(there, hardware),
             *_full(there[STANDARD], read_suite(STANDARD)),
-            *_searches(there[STANDARD]),
+            *_searches(there[STANDARD], read_suite(STANDARD).profiles[STANDARD].timeout),
+            *_trials(there),
         ]
     )
 
@@ -198,7 +199,7 @@ def _mean(cells: "pd.DataFrame") -> tuple[float, float, float]:
     return float(seconds.mean()), float(low), float(high)
 
 
-def _searches(cells: "pd.DataFrame") -> Iterator[str]:
+def _searches(cells: "pd.DataFrame", limit: float) -> Iterator[str]:
     import pandas as pd
 
     lines = []
@@ -225,19 +226,61 @@ def _searches(cells: "pd.DataFrame") -> Iterator[str]:
                 "fit s, median": own["fit_seconds"].median(),
             }
         )
-    table = pd.DataFrame(lines)
-    least, most = (table.loc[table["fit s, median"].agg(pick)] for pick in ("idxmin", "idxmax"))
     yield (
         "## What was spent on choosing\n\n"
         "Every model that leaves hyperparameters open chooses them by free runs on the same "
-        "validation data ([protocol](protocol.md)). A row records what was on offer (lists among "
-        "its hyperparameters: alternatives, or the stages of a training), what was chosen, and the "
-        "seconds of the whole fit. It does not record how many candidates were fitted, nor the "
-        "seconds of each: a budget of trials times seconds cannot be read off rows. What can: "
-        f"budgets are not equal, from {least['fit s, median']:.2g} seconds ({least['model']}) to "
-        f"{most['fit s, median']:.3g} ({most['model']}) in the median; whether a search mattered, "
-        "by how different its choices are from system to system; and whether it was wide enough, "
-        "by how often a number was chosen that is the least or the largest on its list.\n"
+        "validation data ([protocol](protocol.md)), within the time that the profile gives to any "
+        "cell: "
+        f"{limit:,.0f} seconds of one core. How it spends them is its own affair, on many cheap "
+        "candidates or on one long training of which checkpoints are compared; what it lists "
+        "stands in its file of `models/`. A row records what was on offer (lists among the "
+        "hyperparameters: alternatives, or the stages of a training), what was chosen, and the "
+        "seconds of the whole fit. Whether a search mattered is told by how different its choices "
+        "are from system to system; whether it was wide enough, by how often a number was chosen "
+        "that is the least or the largest on its list.\n"
+    )
+    yield as_text(pd.DataFrame(lines), "markdown")
+
+
+def _trials(cells: "Mapping[str, pd.DataFrame]") -> Iterator[str]:
+    """How often candidates were compared, where rows say so, and for how many seconds."""
+    import pandas as pd
+
+    lines = []
+    for suite, every in cells.items():
+        counts = [json.loads(text).get("trials") for text in every["hyperparameters"].astype(str)]
+        told = every.assign(trials=pd.array(counts, dtype="Float64")).dropna(subset=["trials"])
+        for model, own in told[told["trials"] > 0].groupby("model", sort=True):
+            trials, seconds = own["trials"].astype(float), own["fit_seconds"]
+            lines.append(
+                {
+                    "model": model,
+                    "suite": suite,
+                    "cells": len(own),
+                    "trials, median": trials.median(),
+                    "least": trials.min(),
+                    "most": trials.max(),
+                    "s a trial": (seconds / trials).median(),
+                    "fit s, median": seconds.median(),
+                    "fit s, most": seconds.max(),
+                }
+            )
+    if not lines:
+        return
+    table = pd.DataFrame(lines).sort_values(["model", "suite"], kind="stable")
+    usual = table.groupby("model")[["trials, median", "fit s, median"]].median()
+    fewest, most = (usual["trials, median"].agg(pick) for pick in ("idxmin", "idxmax"))
+    shortest, longest = (usual["fit s, median"].agg(pick) for pick in ("idxmin", "idxmax"))
+    yield (
+        "### Trials times seconds\n\n"
+        "A trial is a free run on validation data by which a candidate was compared: a set of "
+        "hyperparameters, or a checkpoint of a training; finalists that were compared again count "
+        "again. Rows hold the number since it is counted; those made before do not. Trials are "
+        f"between {usual.loc[fewest, 'trials, median']:.3g} ({fewest}) and "
+        f"{usual.loc[most, 'trials, median']:.3g} ({most}), seconds between "
+        f"{usual.loc[shortest, 'fit s, median']:.2g} ({shortest}) and "
+        f"{usual.loc[longest, 'fit s, median']:.3g} ({longest}). What more trials bring to "
+        "networks: [findings](findings.md).\n"
     )
     yield as_text(table, "markdown")
 

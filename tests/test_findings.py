@@ -262,6 +262,18 @@ def test_seeds_and_failures_are_counted_by_hand() -> None:
     assert "Without any failure: limited." in text
 
 
+def test_a_search_is_judged_on_the_systems_of_both() -> None:
+    plain = frame({"lstm": [1.0, 2.0, 3.0, 9.0], "esn": [8.0, 8.0, 8.0, 8.0]}, fit_seconds=10.0)
+    searched = frame({"lstm": [2.0, 4.0, 2.0]}, preset="searched", fit_seconds=70.0)
+    text = "\n".join(reliability.searches(pd.concat([plain, searched])))
+    cells = [cell.strip() for cell in text.splitlines()[-1].split("|")[1:-1]]
+    assert cells[:2] == ["lstm", "3"]
+    assert [cell.partition(" [")[0] for cell in cells[2:5]] == ["2", "2", "1"]
+    assert cells[5] == "2 : 1" and cells[7:9] == ["10, 70", "2.67, 2.33"]
+    assert cells[9].startswith("esn, 8 [")
+    assert list(reliability.searches(plain)) == []
+
+
 def test_a_system_whose_truth_ended_too_early_says_nothing_of_longer_times() -> None:
     right = frame({"esn": [25.0, 3.0]})
     ended = frame({"esn": [0.0, 0.0, 7.0]}, censored=True)
@@ -308,5 +320,9 @@ def test_costs_are_sums_over_cells_and_the_full_run_is_their_mean_times_its_cell
     assert "| nvar | 2 | 2 | 135 | 1.35 | [1.35, 1.35] | 36 |" in text
     # one of three ridges, the least; taps has no list of its own
     assert "| nvar | ridge, taps | ridges 3 | 2 | ridge 100% | 1 | 100% | 36 |" in text
+    assert "Trials times seconds" not in text  # no row says how many there were
+    counted = frame({"nvar": [1.0, 2.0, 3.0]}, hyperparameters='{"trials": 9}', **facts)
+    text = budget_page.page({"standard": cells, "limited": budget_page.cells_of(counted)}, {})
+    assert "| nvar | limited | 3 | 9 | 9 | 9 | 4 | 36 | 36 |" in text
     assert budget_page.family("darts_theta:gilpin2023") == "darts adapter"
     assert budget_page.family("my_model") == "other"

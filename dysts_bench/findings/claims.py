@@ -65,6 +65,7 @@ CLAIMS = (
             *_each("gilpin2023", "smape", "nbeats (published)", "nvar:gilpin2023"),
             *_each("gilpin2023", "smape", "nbeats (published)", "neural_ode:gilpin2023"),
             *_each("gilpin2023", "smape", "nbeats (published)", "esn, nvar, best_of"),
+            *_each("standard", PRIMARY, "darts_nbeats, darts_nhits", "esn, nvar, neural_ode"),
             *_each("standard", PRIMARY, "transformer, lstm", "esn, nvar, neural_ode"),
         ),
     ),

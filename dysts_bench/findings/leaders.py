@@ -29,7 +29,7 @@ NETWORKS = "networks, trained by gradients"
 FAMILIES = {
     NETWORKS: (
         *("lstm", "gru", "transformer", "patch_transformer"),
-        *("phyxmamba", "hiss", "entrope"),
+        *("phyxmamba", "hiss", "entrope", "darts_nbeats", "darts_nhits"),
     ),
     "reservoirs and autoregressions": ("esn", "nvar"),
     "vector fields": ("sindy", "neural_ode"),

@@ -1,15 +1,17 @@
-"""How long forecasts last, what chance changes, what failed, what it costs."""
+"""How long forecasts last, what a search and chance change, what failed, what it costs."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from dysts_bench.findings.contest import Contest, chaotic_rows, contest, median_of
+from dysts_bench.findings.contest import Contest, chaotic_rows, contest, median_of, p_value
+from dysts_bench.findings.differences import adjusted, difference
 from dysts_bench.leaderboard import as_text, labelled, leaderboard
 from dysts_bench.task import read_suite
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SEARCHED = ":searched"  # the preset with a search that a model is by default without
 REACHES = (5.0, 10.0, 20.0, 24.0)  # Lyapunov times; the last is "two dozen"
 
 
@@ -76,6 +78,59 @@ def cost(rows: "pd.DataFrame", figure: str) -> Iterator[str]:
         "and memory: [budget](budget.md).\n"
     )
     yield as_text(table.rename(columns={"fit_seconds": "of which fit"}), "markdown")
+
+
+def searches(rows: "pd.DataFrame") -> Iterator[str]:
+    """Networks that searched for hyperparameters, beside themselves and the first of all."""
+    import pandas as pd
+
+    own = chaotic_rows(rows)
+    every = contest(own)
+    fit = own.groupby(["model", "system"])["fit_seconds"].median()
+    names = [model for model in every.scores if model + SEARCHED in every.scores]
+    gaps = adjusted(
+        [difference(*(every.scores[each].to_numpy() for each in _pair(name))) for name in names]
+    )
+    lines = []
+    for name, gap in zip(names, gaps, strict=True):
+        systems = every.scores.index[every.scores[_pair(name)].notna().all(axis=1)]
+        if systems.empty:
+            continue
+        found = every.on(systems)
+        first = next(model for model in found.models if model not in _pair(name))
+        more, less = (f"{fit[each][systems].median():.3g}" for each in _pair(name))
+        lines.append(
+            {
+                "model": name,
+                "systems": len(systems),
+                "as it is": found.median(name),
+                "with the search": found.median(name + SEARCHED),
+                "ahead by": gap.numbers(),
+                "wins : losses": f"{gap.wins} : {gap.losses}",
+                "p": p_value(gap.p_value),
+                "fit s": f"{less}, {more}",
+                "mean rank": f"{_rank(found, name):.3g}, {_rank(found, name + SEARCHED):.3g}",
+                "first of the others": f"{first}, {found.median(first)}",
+            }
+        )
+    if lines:
+        yield (
+            "## With more search\n\n"
+            "By default a network has one set of hyperparameters, and its validation data choose "
+            "among checkpoints of one training. The presets `searched` train it with each set of a "
+            "list and choose among these, too. On the systems that both were run on: what that "
+            "gains, whether a difference is seen, what it costs, where each stands among all "
+            "models there, and who of the others is first.\n"
+        )
+        yield as_text(pd.DataFrame(lines), "markdown")
+
+
+def _pair(name: str) -> list[str]:
+    return [name + SEARCHED, name]
+
+
+def _rank(found: Contest, model: str) -> float:
+    return float(found.ranking.mean_ranks[found.models.index(model)])
 
 
 def seeds(rows: "pd.DataFrame") -> Iterator[str]:
