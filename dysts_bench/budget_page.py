@@ -131,6 +131,7 @@ def _by_suite(
                     "processor": known.get("processor", ""),
                     "cores": known.get("cores", ""),
                     "memory GiB": known.get("memory_gib", ""),
+                    "GPUs": ", ".join(known.get("gpus", [])),
                     "models": own["model"].nunique(),
                     "cells": len(own),
                     "core hours": _hours(own),
@@ -139,7 +140,14 @@ def _by_suite(
             )
     total = sum(_hours(every) for every in cells.values())
     count = sum(len(every) for every in cells.values())
-    yield (f"## All suites, by hardware\n\nTogether {count:,} cells and {total:.3g} core hours.\n")
+    on_gpus = sum(line["core hours"] for line in lines if line["GPUs"])
+    yield (
+        "## All suites, by hardware\n\n"
+        f"Together {count:,} cells and {total:.3g} core hours, of which {on_gpus:.3g} hours on "
+        "machines with a GPU. A hardware_id stands for what the operating system says of a "
+        "machine. On virtual ones that is little: ids whose processor has no family and model may "
+        "stand for several generations of it, whose seconds differ.\n"
+    )
     yield as_text(pd.DataFrame(lines), "markdown")
 
 

@@ -352,12 +352,26 @@ def _commit() -> dict[str, Any]:
 
 def _processor() -> str:
     if sys.platform.startswith("linux"):
-        for line in (
-            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        ):
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if found := _named(text):
+            return found
     return platform.processor() or platform.machine()
+
+
+def _named(cpuinfo: str) -> str:
+    """The first processor, with its generation: virtual machines call very different ones alike."""
+    first = cpuinfo.split("\n\n")[0]
+    facts = {
+        key.strip(): value.strip()
+        for key, _, value in (line.partition(":") for line in first.splitlines())
+    }
+    generation = [
+        f"{word} {facts[key]}"
+        for word, key in (("family", "cpu family"), ("model", "model"), ("stepping", "stepping"))
+        if key in facts
+    ]
+    name = facts.get("model name", "")
+    return f"{name} ({', '.join(generation)})" if name and generation else name
 
 
 def _gpus() -> list[str]:

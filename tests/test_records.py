@@ -216,6 +216,16 @@ def test_a_message_fits_one_line_of_any_encoding():
     assert len(records.one_line("x" * 1000)) == 300
 
 
+def test_processors_of_one_name_are_told_apart_by_generation() -> None:
+    zen = "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: {}\nmodel\t\t: 2\n"
+    zen += "model name\t: AMD EPYC\nstepping\t: 1\n"
+    two = zen.format(26) + "\n" + zen.format(25).replace("processor\t: 0", "processor\t: 1")
+    assert records._named(two) == "AMD EPYC (family 26, model 2, stepping 1)"
+    assert records._named(zen.format(25)) == "AMD EPYC (family 25, model 2, stepping 1)"
+    assert records._named("processor\t: 0\nmodel name\t: ARMv8\n") == "ARMv8"
+    assert records._named("processor\t: 0\n") == ""
+
+
 def test_gpus_are_hardware_where_there_are_any(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     records.hardware.cache_clear()
