@@ -234,6 +234,13 @@ def test_exact_cycles_straight_lines_and_fixed_points_have_exponent_0() -> None:
     assert largest_lyapunov_exponent(np.arange(1000.0)[:, None] * [1, 2], 1.0) == (0.0, 0.0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_in_one_dimension_distances_are_whole_though_the_run_is_smooth() -> None:
+    phase = 0.05 * np.cumsum(lfilter([1.0], [1.0, -0.99], RNG.normal(size=3000)))
+    value, error = largest_lyapunov_exponent(np.sin(phase)[:, None], 1.0)
+    assert np.isfinite([value, error]).all() and value > 0
+
+
 def test_noise_parts_within_a_step() -> None:
     noise = RNG.normal(size=(3000, 2))
     # In the plane the nearest of 3000 is about 1/√3000 as far as any.

@@ -273,13 +273,14 @@ def divergence_curves(
 
 
 def _flow(points: Points) -> Points:
-    """(times, dim) displacement a step; zeros if successive ones do not point alike, as in maps."""
+    """(times, dim) displacement a step; zeros if successive ones do not point alike, as in maps,
+    or if there is nothing across them, in one dimension."""
     moves = np.diff(points, axis=0)
     lengths = np.linalg.norm(moves, axis=1)
     products = lengths[1:] * lengths[:-1]
     moving = products > 0
     cosines = np.sum(moves[1:] * moves[:-1], axis=1)[moving] / products[moving]
-    alike = len(cosines) > 0 and cosines.mean() > FLOWS
+    alike = points.shape[1] > 1 and len(cosines) > 0 and cosines.mean() > FLOWS
     return np.gradient(points, axis=0) if alike else np.zeros_like(points)
 
 
