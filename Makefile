@@ -7,6 +7,8 @@ JOBS     ?= $(shell nproc 2>/dev/null || echo 2)
 RESULTS  ?= results
 VENV     := .venv
 BENCH    := $(VENV)/bin/dysts-bench
+# Not empty where a model of darts runs: it is named, or nothing is and the profile is a larger one.
+DARTS    := $(or $(findstring darts,$(MODELS)),$(filter all,$(MODELS)),$(if $(MODELS),,$(filter-out quick,$(PROFILE))))
 PIP      := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -16,7 +18,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 22
 	@echo "  variables: PROFILE=quick|standard|full SYSTEMS=Lorenz,Rossler MODELS=nvar,esn JOBS=2"
 
-benchmark: $(VENV)/.zoo $(if $(filter-out quick,$(PROFILE)),$(VENV)/.darts) ## fit and score the models of PROFILE on every system, print the leaderboard
+benchmark: $(VENV)/.zoo $(if $(DARTS),$(VENV)/.darts) ## fit and score the models of PROFILE on every system, print the leaderboard
 	@$(BENCH) run --profile $(PROFILE) --systems $(SYSTEMS) $(if $(MODELS),--models $(MODELS)) --jobs $(JOBS) --results $(RESULTS)
 
 data: $(VENV)/.core ## generate the trajectories of all systems into the cache
