@@ -167,6 +167,9 @@ def test_the_summary_names_the_first_network_and_who_lasts() -> None:
     assert "First by mean rank is esn: esn is ahead of nvar by 1 [1, 1] Lyapunov times" in text
     assert "the first of them by mean rank is lstm, 2 [2, 2], and of all models esn" in text
     assert "right for 24 Lyapunov times with esn on 8 of 16, nvar on 6 of 16 systems" in text
+    some = pd.concat([rows, frame({"gru": [3.0] * 5})])  # on fewer systems than the lstm
+    text = "\n".join(summary.in_short(rows, {"partial": some}, {}))
+    assert "Networks in `partial`, on the 16 systems that lstm ran on" in text
 
 
 def test_scores_and_their_median_are_the_leaderboards() -> None:

@@ -42,32 +42,38 @@ def in_short(
         + (f"with {told} systems; with no other model on any." if told else "with no model.")
     )
     for suite, rows in tracks.items():
-        found = contest(chaotic_rows(rows)).whole()
+        own = chaotic_rows(rows)
+        all_asked = contest(own)
+        found = all_asked.whole()
         if not found.empty:
             yield f"- Suite `{suite}`. {found.lead()} {_left(whole, found)}"
+        yield from _networks(all_asked, own, f" in `{suite}`")
     yield from _hard(correlations)
     yield from _front(leaderboard(standard))
 
 
-def _networks(every: Contest, rows: "pd.DataFrame") -> Iterator[str]:
-    """The first of the networks against the first of all, where all of them were asked."""
-    networks = [name for name in FAMILIES[NETWORKS] if name in every.scores]
-    found = every.on(every.scores.index[every.scores[networks].notna().all(axis=1)])
+def _networks(every: Contest, rows: "pd.DataFrame", where: str = "") -> Iterator[str]:
+    """The first of the networks against the first of all, on the most systems that any network was
+    asked on."""
+    asked = every.scores[[name for name in FAMILIES[NETWORKS] if name in every.scores]].notna()
+    widest = asked.loc[:, asked.sum() == asked.sum().max()]
+    networks = list(widest)
+    found = every.on(every.scores.index[widest.all(axis=1)])
     if not networks or found.empty:
         return
     best = next(name for name in found.models if name in networks)
     first = found.models[0]
     if best == first:
-        yield f"- Networks, on {len(found.scores)} systems. {found.lead()}"
+        yield f"- Networks{where}, on {len(found.scores)} systems. {found.lead()}"
         return
     windows = windows_of(rows)
     own = windows[windows.index.get_level_values("system").isin(found.scores.index)]
     ahead, behind = told_by_windows(own, first, best)
     yield (
-        f"- Networks, on the {len(found.scores)} systems that they were run on: the first of them "
-        f"by mean rank is {best}, {found.median(best)}, and of all models {first}, "
-        f"{found.median(first)}; by their own windows {first} is ahead on {ahead} systems and "
-        f"{best} on {behind}."
+        f"- Networks{where}, on the {len(found.scores)} systems that {', '.join(networks)} ran "
+        f"on: the first of them by mean rank is {best}, {found.median(best)}, and of all models "
+        f"{first}, {found.median(first)}; by their own windows {first} is ahead on {ahead} systems "
+        f"and {best} on {behind}."
     )
 
 
