@@ -184,6 +184,8 @@ def read_suite(name: str | Path) -> Suite:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SuiteError(f"{path}: can't be read as TOML: {error}") from error
     _validate(table, path)
+    if isinstance(table.get("subsets"), str):  # those of a suite that comes with the package
+        table["subsets"] = read_suite(table["subsets"]).subsets
     for metric in table["metrics"]:
         try:
             find(metric)

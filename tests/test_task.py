@@ -307,6 +307,19 @@ def test_a_broken_suite_is_refused_with_the_reason(tmp_path, old, new, said):
     assert said in str(refused.value)
 
 
+def test_a_suite_may_have_the_subsets_of_another(tmp_path):
+    text = standard_text().replace('name = "standard"', 'name = "mine"')
+    before, _, rest = text.partition("[subsets]")
+    after = rest[rest.index("[profiles.quick]") :]
+    path = tmp_path / "mine.toml"
+    path.write_text(before.replace("seed = 0", 'seed = 0\nsubsets = "standard"') + after)
+    assert read_suite(path).subsets == read_suite("standard").subsets
+    for wrong, said in (("standart", "there is no suite 'standart'"), ("mine.toml", "subsets")):
+        path.write_text(before.replace("seed = 0", f'seed = 0\nsubsets = "{wrong}"') + after)
+        with pytest.raises(SuiteError, match=said):
+            read_suite(path)
+
+
 def test_a_suite_of_ones_own_gives_whole_numbers_their_type(tmp_path):
     path = tmp_path / "mine.toml"
     text = standard_text().replace('name = "standard"', 'name = "mine"')
