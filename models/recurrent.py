@@ -48,11 +48,7 @@ class Recurrent(TorchForecaster, Differentiable):
         {
             "cpu": {"updates": (900, 80)},
             "searched": {
-                "search": {
-                    "units": (64, 128),
-                    "updates": ((2500, 200), (5000, 400)),
-                    "rates": ((5e-3, 1e-3), (2e-3, 5e-4)),
-                }
+                "search": {"memory": (10, 30), "updates": ((2500, 200), (5000, 400))},
             },
         }
     )

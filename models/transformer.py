@@ -50,7 +50,7 @@ class Transformer(TorchForecaster):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
             "cpu": {"updates": 500},
-            "searched": {"search": {"width": (32, 64), "updates": (1500, 3000)}},
+            "searched": {"search": {"window": (8, 24), "updates": (1500, 2500)}},
         }
     )
 
