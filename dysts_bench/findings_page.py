@@ -77,7 +77,7 @@ def page(rows: "Mapping[str, pd.DataFrame]", published_2023: "pd.DataFrame") -> 
             *claims.section(rows, published_2023),
             *difficulty.section(standard, correlations),
             *reliability.cost(standard, COST_FIGURE.name),
-            *reliability.searches(standard),
+            *reliability.searches({STANDARD: standard, **tracks}),
             *reliability.seeds(standard),
             *reliability.failures(rows),
         ]

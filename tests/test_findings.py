@@ -268,13 +268,14 @@ def test_seeds_and_failures_are_counted_by_hand() -> None:
 def test_a_search_is_judged_on_the_systems_of_both() -> None:
     plain = frame({"lstm": [1.0, 2.0, 3.0, 9.0], "esn": [8.0, 8.0, 8.0, 8.0]}, fit_seconds=10.0)
     searched = frame({"lstm": [2.0, 4.0, 2.0]}, preset="searched", fit_seconds=70.0)
-    text = "\n".join(reliability.searches(pd.concat([plain, searched])))
+    rows = {"standard": pd.concat([plain, searched]), "partial": plain}
+    text = "\n".join(reliability.searches(rows))
     cells = [cell.strip() for cell in text.splitlines()[-1].split("|")[1:-1]]
-    assert cells[:2] == ["lstm", "3"]
-    assert [cell.partition(" [")[0] for cell in cells[2:5]] == ["2", "2", "1"]
-    assert cells[5] == "2 : 1" and cells[7:9] == ["10, 70", "2.67, 2.33"]
-    assert cells[9].startswith("esn, 8 [")
-    assert list(reliability.searches(plain)) == []
+    assert cells[:3] == ["standard", "lstm", "3"]
+    assert [cell.partition(" [")[0] for cell in cells[3:5]] == ["2", "2"]
+    assert cells[5:7] == ["10, 70", "2.67, 2.33"] and cells[7].startswith("esn, 8 [")
+    assert cells[8].startswith("1 [") and cells[9] == "2 : 1"
+    assert list(reliability.searches({"standard": plain})) == []
 
 
 def test_a_system_whose_truth_ended_too_early_says_nothing_of_longer_times() -> None:

@@ -101,7 +101,7 @@ CLAIMS = (
         "where only part of the state is seen, gated recurrent networks forecast better than "
         "reservoir computers",
         VLACHAS,
-        _each("partial", PRIMARY, "lstm, gru", "esn"),
+        _each("partial", PRIMARY, "lstm, gru, lstm:searched", "esn"),
     ),
     Claim(
         "copying from the context (parroting) beats pretrained foundation models",

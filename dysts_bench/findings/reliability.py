@@ -80,57 +80,56 @@ def cost(rows: "pd.DataFrame", figure: str) -> Iterator[str]:
     yield as_text(table.rename(columns={"fit_seconds": "of which fit"}), "markdown")
 
 
-def searches(rows: "pd.DataFrame") -> Iterator[str]:
-    """Networks that searched for hyperparameters, beside themselves and the first of all."""
+def searches(rows: "Mapping[str, pd.DataFrame]") -> Iterator[str]:
+    """Networks that searched for hyperparameters, by suite, beside themselves and the first."""
     import pandas as pd
 
-    own = chaotic_rows(rows)
-    every = contest(own)
-    fit = own.groupby(["model", "system"])["fit_seconds"].median()
-    names = [model for model in every.scores if model + SEARCHED in every.scores]
-    gaps = adjusted(
-        [difference(*(every.scores[each].to_numpy() for each in _pair(name))) for name in names]
+    lines, gaps = [], []
+    for suite, part in rows.items():
+        own = chaotic_rows(part)
+        every = contest(own)
+        fit = own.groupby(["model", "system"])["fit_seconds"].median()
+        for name in [model for model in every.scores if model + SEARCHED in every.scores]:
+            pair = [name + SEARCHED, name]
+            found = every.on(every.scores.index[every.scores[pair].notna().all(axis=1)])
+            if found.empty:
+                continue
+            gaps.append(difference(*(found.scores[each].to_numpy() for each in pair)))
+            more, less = (fit[each][found.scores.index].median() for each in pair)
+            ranks = dict(zip(found.models, found.ranking.mean_ranks, strict=True))
+            first = next(model for model in found.models if model not in pair)
+            lines.append(
+                {
+                    "suite": suite,
+                    "model": name,
+                    "systems": len(found.scores),
+                    "as it is": found.median(name),
+                    "with the search": found.median(name + SEARCHED),
+                    "fit s": f"{less:.3g}, {more:.3g}",
+                    "mean rank": f"{ranks[name]:.3g}, {ranks[name + SEARCHED]:.3g}",
+                    "first of the others": f"{first}, {found.median(first)}",
+                }
+            )
+    if not lines:
+        return
+    told = [
+        {
+            "ahead by": gap.numbers(),
+            "wins : losses": f"{gap.wins} : {gap.losses}",
+            "p": p_value(gap.p_value),
+        }
+        for gap in adjusted(gaps)
+    ]
+    yield (
+        "## With more search\n\n"
+        "By default a network has one set of hyperparameters, and its validation data choose among "
+        "checkpoints of one training. The presets `searched` train it with each set of a list, "
+        "which stands in its file of `models/`, and choose among these, too. On the systems that "
+        "both were run on: the median without and with the search, seconds of a fit and mean rank "
+        "likewise, who of the other models is first there, and how far the search is ahead; p "
+        "after Holm over the table.\n"
     )
-    lines = []
-    for name, gap in zip(names, gaps, strict=True):
-        systems = every.scores.index[every.scores[_pair(name)].notna().all(axis=1)]
-        if systems.empty:
-            continue
-        found = every.on(systems)
-        first = next(model for model in found.models if model not in _pair(name))
-        more, less = (f"{fit[each][systems].median():.3g}" for each in _pair(name))
-        lines.append(
-            {
-                "model": name,
-                "systems": len(systems),
-                "as it is": found.median(name),
-                "with the search": found.median(name + SEARCHED),
-                "ahead by": gap.numbers(),
-                "wins : losses": f"{gap.wins} : {gap.losses}",
-                "p": p_value(gap.p_value),
-                "fit s": f"{less}, {more}",
-                "mean rank": f"{_rank(found, name):.3g}, {_rank(found, name + SEARCHED):.3g}",
-                "first of the others": f"{first}, {found.median(first)}",
-            }
-        )
-    if lines:
-        yield (
-            "## With more search\n\n"
-            "By default a network has one set of hyperparameters, and its validation data choose "
-            "among checkpoints of one training. The presets `searched` train it with each set of a "
-            "list and choose among these, too. On the systems that both were run on: what that "
-            "gains, whether a difference is seen, what it costs, where each stands among all "
-            "models there, and who of the others is first.\n"
-        )
-        yield as_text(pd.DataFrame(lines), "markdown")
-
-
-def _pair(name: str) -> list[str]:
-    return [name + SEARCHED, name]
-
-
-def _rank(found: Contest, model: str) -> float:
-    return float(found.ranking.mean_ranks[found.models.index(model)])
+    yield as_text(pd.DataFrame([a | b for a, b in zip(lines, told, strict=True)]), "markdown")
 
 
 def seeds(rows: "pd.DataFrame") -> Iterator[str]:
