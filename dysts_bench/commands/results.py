@@ -191,11 +191,11 @@ def conclude(
     if reference_only:
         rows = rows[rows["source"] == "reference"]
     table = table_of(rows, primary, suite.subsets, suite.systems)
+    name = "leaderboard.csv" if suite.name == "standard" else f"leaderboard-{suite.name}.csv"
+    with readable_errors():  # before it is printed: whoever reads may stop reading
+        records.write_atomically(results / name, as_text(table, "csv"))
     display.print_leaderboard(console, table, primary)
     display.print_failures(console, failures(rows, primary))
-    name = "leaderboard.csv" if suite.name == "standard" else f"leaderboard-{suite.name}.csv"
-    with readable_errors():
-        records.write_atomically(results / name, as_text(table, "csv"))
 
 
 def _rows(
