@@ -281,7 +281,7 @@ def hyperparameters(model: Forecaster) -> dict[str, Any]:
         known |= background(model)
     fitted = {
         "chosen": _plain(model.chosen_) or None,
-        "trials": model.trials_,
+        "trials": model.trials_ or None,  # none that was counted: it may choose in a way of its own
         "parameters": model.parameters_,
     }
     return known | {name: value for name, value in fitted.items() if value is not None}

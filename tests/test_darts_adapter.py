@@ -98,7 +98,8 @@ def test_an_arima_of_each_coordinate_is_fitted_once_and_filters_contexts() -> No
 def test_a_kalman_filter_is_fitted_once_to_all_coordinates() -> None:
     model = fitted("kalman", dim_x=5)
     by_hand = darts_models.KalmanForecaster(dim_x=5).fit(series(TRAIN[0]))
-    short = CONTEXT[:, :10]  # over which rounding stays small in darts' own filter
+    # Of longer ones darts' own filter makes 1e-6 of a last bit of the data, now and then 1e-4.
+    short = CONTEXT[:, :4]
     expected = [by_hand.predict(20, series=series(window)).values() for window in short]
     np.testing.assert_allclose(model.predict(short, 20), expected, atol=1e-6)
 

@@ -200,7 +200,6 @@ def test_hyperparameters_are_fields_and_what_was_chosen_as_json() -> None:
     assert models.hyperparameters(model) == {
         "factor": 3.0,
         "chosen": {"rows": 2, "shape": [2, 50]},
-        "trials": 0,
     }
 
 
