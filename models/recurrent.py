@@ -33,8 +33,9 @@ class Recurrent(TorchForecaster, Differentiable):
     the medians of 40 windows from two seeds, after 22 s of one core; 4000 and 500 updates, 38 s,
     gave 3.8 on Lorenz, and the preset `cpu`, 900 and 80 updates, 2.7 and 2.3 after 9 s. NVAR and
     reservoirs follow Lorenz for more than 20, for a tenth of the time.
-    A network with a memory should win where states are hidden and data are many and noisy; that is
-    expected, not measured.
+    A network with a memory should win where states are hidden and data are many and noisy, given
+    that it looks far enough back: the preset `searched` chooses how far, and how long to train.
+    What the reference rows show of both: docs/findings.md.
     """
 
     units: int = 64

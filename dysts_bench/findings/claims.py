@@ -130,7 +130,9 @@ def section(rows: "Mapping[str, pd.DataFrame]", figures: "pd.DataFrame") -> Iter
         "scores of its own, from other initial states, are marked as published. sMAPE is from 0 "
         "to 200; seconds are those of a whole fit, search for hyperparameters included, on one "
         "core, and compared by their ratio. Our networks are small and briefly trained "
-        "([budget](budget.md)): a prediction that fails for them says nothing of larger ones. "
+        "([budget](budget.md)): a prediction that fails for them says nothing of larger ones. By "
+        "default they look back as far as a state that is seen asks for; the presets `searched` "
+        "choose how far. "
         "More on the studies: [reproduction](reproduction.md).\n"
     )
     windows = {

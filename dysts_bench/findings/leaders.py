@@ -28,7 +28,7 @@ SHOWN = 6  # models in a table of medians by kind of system
 NETWORKS = "networks, trained by gradients"
 FAMILIES = {
     NETWORKS: (
-        *("lstm", "gru", "transformer", "patch_transformer"),
+        *("lstm", "lstm:searched", "gru", "transformer", "patch_transformer"),
         *("phyxmamba", "hiss", "entrope", "darts_nbeats", "darts_nhits"),
     ),
     "reservoirs and autoregressions": ("esn", "nvar"),
