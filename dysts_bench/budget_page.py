@@ -210,11 +210,12 @@ def _mean(cells: "pd.DataFrame") -> tuple[float, float, float]:
 def _searches(cells: "pd.DataFrame", limit: float) -> Iterator[str]:
     import pandas as pd
 
-    lines = []
+    lines, without = [], []
     for model, own in cells.groupby("model", sort=True):
         settings = [json.loads(text) for text in own["hyperparameters"].astype(str)]
         found = [each["chosen"] for each in settings if each.get("chosen")]
         if not found:
+            without.append(model)
             continue
         offered = {
             name: len(value)
@@ -245,7 +246,8 @@ def _searches(cells: "pd.DataFrame", limit: float) -> Iterator[str]:
         "hyperparameters: alternatives, or the stages of a training), what was chosen, and the "
         "seconds of the whole fit. Whether a search mattered is told by how different its choices "
         "are from system to system; whether it was wide enough, by how often a number was chosen "
-        "that is the least or the largest on its list.\n"
+        "that is the least or the largest on its list. Nothing was chosen by "
+        f"{', '.join(without) or 'none'}.\n"
     )
     yield as_text(pd.DataFrame(lines), "markdown")
 
