@@ -31,7 +31,7 @@ FAMILIES = {
         *("lstm", "lstm:searched", "gru", "transformer", "patch_transformer"),
         *("phyxmamba", "hiss", "entrope", "darts_nbeats", "darts_nhits"),
     ),
-    "reservoirs and autoregressions": ("esn", "nvar"),
+    "reservoirs and autoregressions": ("esn", "parallel_esn", "nvar"),
     "vector fields": ("sindy", "neural_ode"),
     "kernel regression": ("kernel",),
     "analogs and local maps": ("analog", "simplex", "smap", "parrot"),
