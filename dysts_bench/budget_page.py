@@ -217,9 +217,10 @@ def _searches(cells: "pd.DataFrame", limit: float) -> Iterator[str]:
         if not found:
             without.append(model)
             continue
+        listed = settings[0] | settings[0].get("search", {})  # the latter of networks that search
         offered = {
             name: len(value)
-            for name, value in settings[0].items()
+            for name, value in listed.items()
             if isinstance(value, list) and len(value) > 1
         }
         choices = pd.Series([json.dumps(each, sort_keys=True) for each in found])
