@@ -310,6 +310,7 @@ def provenance(command: list[str], catalog_hash: str, threads: int) -> dict[str,
         "command": command,
         "python": platform.python_version(),
         "packages": _packages(),
+        "linear_algebra": _linear_algebra(),
         **_commit(),
         "hardware": hardware(),
         "threads_per_worker": threads,
@@ -320,6 +321,18 @@ def provenance(command: list[str], catalog_hash: str, threads: int) -> dict[str,
 def run_id(facts: Mapping[str, Any]) -> str:
     """The name of a run in rows and in manifest.json."""
     return short_hash(canonical_json(facts))
+
+
+def _linear_algebra() -> list[str]:
+    """NumPy's, with the processor that its kernels are for: they add in another order on others."""
+    import numpy  # noqa: F401  its library can be asked once it is loaded
+    from threadpoolctl import threadpool_info
+
+    return sorted(
+        " ".join(filter(None, (each["internal_api"], each["version"], each.get("architecture"))))
+        for each in threadpool_info()
+        if each["user_api"] == "blas" and "numpy" in each["filepath"]
+    )
 
 
 def _packages() -> dict[str, str]:

@@ -1,8 +1,10 @@
 """Finished cells, run again: does this machine give the values that are kept?
 
-**What can be asked.** With the same code, the same data and the same kind of machine a cell repeats
-to the bit. Elsewhere it does not: libraries of linear algebra add in another order, and the last
-bits of a fitted weight differ. In a forecast of a chaotic system an initial error ε grows as
+**What can be asked.** With the same code, data and kernels of linear algebra a cell repeats to the
+bit. Elsewhere it does not: OpenBLAS adds in an order that depends on the processor (or on the one
+that OPENBLAS_CORETYPE names; a run's manifest says which, since it is recorded, and the reference
+rows up to then are by the kernels for Haswell), and the last bits of a fitted weight differ. In a
+forecast of a chaotic system an initial error ε grows as
 ε·exp(λt), so that a forecast is valid for v = ln(threshold/ε) Lyapunov times. Where v is short,
 ε is far above rounding and hardly changes; where it is long, rounding is a part of ε, at
 last all of it, and ε is another number of about that size in all windows of the cell, as they share

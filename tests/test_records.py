@@ -4,6 +4,9 @@ import gzip
 import json
 import math
 import os
+import platform
+import subprocess
+import sys
 from dataclasses import fields, replace
 
 import pandas as pd
@@ -214,6 +217,19 @@ def test_a_message_fits_one_line_of_any_encoding():
     assert records.one_line("a\r\n  b\tc") == "a b c"
     assert records.one_line("\udcff") == "\\udcff"
     assert len(records.one_line("x" * 1000)) == 300
+
+
+@pytest.mark.parametrize("kernels", ["Haswell", "Nehalem"])
+def test_runs_know_the_kernels_of_linear_algebra(kernels):
+    code = (
+        "from dysts_bench import records; print(*records.provenance([], '', 1)['linear_algebra'])"
+    )
+    env = os.environ | {"OPENBLAS_CORETYPE": kernels}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    if "openblas" not in run.stdout or platform.machine() != "x86_64":
+        pytest.skip("NumPy has no OpenBLAS, or none for these processors")
+    assert kernels in run.stdout
 
 
 def test_processors_of_one_name_are_told_apart_by_generation() -> None:
