@@ -4,13 +4,13 @@
 bit. Elsewhere it does not: OpenBLAS adds in an order that depends on the processor (or on the one
 that OPENBLAS_CORETYPE names; a run's manifest says which, since it is recorded, and the reference
 rows up to then are by the kernels for Haswell), and the last bits of a fitted weight differ. In a
-forecast of a chaotic system an initial error ε grows as
-ε·exp(λt), so that a forecast is valid for v = ln(threshold/ε) Lyapunov times. Where v is short,
-ε is far above rounding and hardly changes; where it is long, rounding is a part of ε, at
-last all of it, and ε is another number of about that size in all windows of the cell, as they share
-the weights. So a prediction time may differ by `RELATIVE` of itself, which is a factor of
-exp(0.1 v) in ε: 1.1 where v is 1, and 2.7 where it is 10; and by one sampling step, the smallest
-difference there is. Values of other metrics may differ by `RELATIVE`.
+forecast of a chaotic system an initial error ε grows as ε·exp(λt), so that a forecast is valid for
+v = ln(threshold/ε) Lyapunov times. Where v is short, ε is far above rounding and hardly changes;
+where it is long, rounding is a part of ε, at last all of it, and ε is another number of about that
+size in all windows of the cell, as they share the weights. So a prediction time may differ by
+`RELATIVE` of itself, which is a factor of exp(0.1 v) in ε: 1.1 where v is 1, and 2.7 where it is
+10; and by one sampling step, the smallest difference there is. Values of other metrics may differ
+by `RELATIVE`.
 
 **What cannot.** Training of a neural network amplifies rounding as chaos does: on another kind of
 machine it ends in another minimum, as from another seed. Such cells (of models with a `device`)

@@ -124,10 +124,12 @@ def searches(rows: "Mapping[str, pd.DataFrame]") -> Iterator[str]:
         "## With more search\n\n"
         "By default a network has one set of hyperparameters, and its validation data choose among "
         "checkpoints of one training. The presets `searched` train it with each set of a list, "
-        "which stands in its file of `models/`, and choose among these, too. On the systems that "
-        "both were run on: the median without and with the search, seconds of a fit and mean rank "
-        "likewise, who of the other models is first there, and how far the search is ahead; p "
-        "after Holm over the table.\n"
+        "which stands in its file of `models/`, and choose among these, too. How far back lstm "
+        "looks came into its list after rows of its default in `partial` had been seen; what is "
+        "chosen from the list, validation data choose. On the systems that both were run on: the "
+        "median without and with the search, seconds of a fit and mean rank likewise, who of the "
+        "other models is first there, and how far the search is ahead; p after Holm over the "
+        "table.\n"
     )
     yield as_text(pd.DataFrame([a | b for a, b in zip(lines, told, strict=True)]), "markdown")
 
